@@ -1,0 +1,34 @@
+"""The one exception for what a user can mend; everything else that is raised is our own fault."""
+
+from pathlib import Path
+from typing import Self
+
+EXIT_DONE = 0
+EXIT_FINDINGS = 1
+EXIT_BAD_INPUT = 2
+EXIT_PARTIAL = 3
+EXIT_RESOURCES = 4
+EXIT_OUR_ERROR = 70
+
+
+class AutosegError(Exception):
+    """A mistake in the input or the machine's limits: one line that says where, what, and what to do instead."""
+
+    exit_code = EXIT_BAD_INPUT
+
+    @classmethod
+    def at(cls, where: Path | str, what: str, mend: str) -> Self:
+        """Build the line `where: what; mend`."""
+        return cls(f"{where}: {what}; {mend}")
+
+
+class ResourceError(AutosegError):
+    """Too little disk or memory."""
+
+    exit_code = EXIT_RESOURCES
+
+
+class PartialError(AutosegError):
+    """Some cases failed; the others are done and their files are complete."""
+
+    exit_code = EXIT_PARTIAL

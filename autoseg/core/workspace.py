@@ -1,0 +1,116 @@
+"""Where everything that a run makes lies: one folder, every path named once."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from autoseg.core.errors import AutosegError
+from autoseg.core.records import read_record, write_record
+
+SUFFIX = ".autoseg"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkspaceRecord:
+    """Which dataset a workspace belongs to."""
+
+    schema: ClassVar[str] = "autoseg.workspace/1"
+
+    dataset: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The paths of a workspace; nothing is touched until a step writes."""
+
+    root: Path
+
+    @property
+    def record(self) -> Path:
+        """Identity of the workspace."""
+        return self.root / "workspace.json"
+
+    @property
+    def dataset(self) -> Path:
+        """The understood folder (Dataset)."""
+        return self.root / "dataset.json"
+
+    @property
+    def findings(self) -> Path:
+        """What is wrong with the folder (Inspection)."""
+        return self.root / "inspection.json"
+
+    @property
+    def fingerprint(self) -> Path:
+        """The dataset in numbers (Fingerprint)."""
+        return self.root / "fingerprint.json"
+
+    @property
+    def plan(self) -> Path:
+        """Every number that training and prediction obey (Plan)."""
+        return self.root / "plan.json"
+
+    @property
+    def folds(self) -> Path:
+        """The splits (Folds)."""
+        return self.root / "folds.json"
+
+    @property
+    def machine(self) -> Path:
+        """What this machine was measured to do (Machine)."""
+        return self.root / "machine.json"
+
+    @property
+    def run_log(self) -> Path:
+        """One JSON line per step run: arguments, versions, seconds."""
+        return self.root / "run.jsonl"
+
+    @property
+    def report(self) -> Path:
+        """The page that people look at."""
+        return self.root / "report.html"
+
+    @property
+    def model(self) -> Path:
+        """The self-contained, movable model."""
+        return self.root / "model"
+
+    def preprocessed(self, configuration: str) -> Path:
+        """Folder of the stored cases of a configuration."""
+        return self.root / "preprocessed" / configuration
+
+    def training(self, configuration: str, fold: int) -> Path:
+        """Folder of one training: checkpoint, progress.jsonl, training.json."""
+        return self.root / "training" / configuration / f"fold_{fold}"
+
+    def validation(self, configuration: str, fold: int) -> Path:
+        """Folder of the predictions of a fold's validation cases, with scores.json."""
+        return self.root / "validation" / configuration / f"fold_{fold}"
+
+
+def open_workspace(root: Path, dataset: Path, seed: int) -> Workspace:
+    """Return the workspace at `root` for the folder `dataset`, making it when it does not exist.
+
+    Raises:
+        AutosegError: it belongs to another dataset, or `root` lies inside the dataset.
+
+    """
+    workspace = Workspace(root.absolute())
+    folder = dataset.resolve()
+    if workspace.root.resolve().is_relative_to(folder):
+        raise AutosegError.at(root, "the workspace lies inside the dataset", "give --workspace another place")
+    if workspace.record.exists():
+        found = read_record(workspace.record, WorkspaceRecord)
+        if Path(found.dataset) != folder:
+            raise AutosegError.at(
+                root, f"this workspace belongs to {found.dataset}", "give --workspace another name or that dataset"
+            )
+        return workspace
+    write_record(workspace.record, WorkspaceRecord(dataset=str(folder), seed=seed))
+    return workspace
+
+
+def default_root(dataset: Path) -> Path:
+    """`./NAME.autoseg`, NAME being the dataset folder's name."""
+    return Path.cwd() / f"{dataset.resolve().name}{SUFFIX}"

@@ -1,0 +1,66 @@
+"""A labelled folder, understood: which files form a case, what the channels and labels are called, and why."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from planners.fingerprint import Label
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One case. Paths are relative to `Dataset.folder` with `/`; `references` is empty for an unlabelled case.
+
+    `images` holds one file (or DICOM series folder) per channel, or one file with all channels.
+    `references` holds one label map, or one file per structure, in the order of `Dataset.labels`, when overlapping.
+    `group` is the patient: cases of one group stay in one fold.
+    """
+
+    name: str
+    images: tuple[str, ...]
+    references: tuple[str, ...]
+    group: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inference:
+    """One thing that was concluded from the folder, and from what."""
+
+    what: str
+    value: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """A folder of cases. `value_map` holds (value in the file, label value) pairs where they differ, e.g. (255, 1)."""
+
+    schema: ClassVar[str] = "autoseg.dataset/1"
+
+    name: str
+    folder: str
+    layout: str
+    channels: tuple[str, ...]
+    labels: tuple[Label, ...]
+    value_map: tuple[tuple[int, int], ...]
+    overlapping: bool
+    cases: tuple[Case, ...]
+    test_cases: tuple[Case, ...]
+    inferences: tuple[Inference, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fold:
+    """Names of the cases to train on and to validate on."""
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folds:
+    """The splits of a dataset, with the rule that made them."""
+
+    schema: ClassVar[str] = "autoseg.folds/1"
+
+    because: str
+    folds: tuple[Fold, ...]

@@ -1,0 +1,148 @@
+"""What the planner writes: every number that training and prediction obey, with the reasons.
+
+Axes are in array order after `Plan.transpose`, slowest first. A 2D configuration has two axes (y, x).
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from planners.fingerprint import Label
+
+Architecture = Literal["plain-unet", "residual-unet", "attention-unet"]
+ConfigurationName = Literal["2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres"]
+Scheme = Literal["zscore", "ct", "window", "rescale-0-1", "rgb-0-1", "none"]
+Target = Literal["labels", "regions"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One encoder resolution. `stride` leads into it; `decoder_convolutions` is 0 for the bottleneck."""
+
+    features: int
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    convolutions: int
+    decoder_convolutions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Normalization:
+    """How one channel becomes network input.
+
+    `ct` clips to [lower, upper] and subtracts `mean`, divides by `std`; `window` maps [lower, upper] to [0, 1];
+    `zscore` takes mean and std from the case (from its nonzero mask only, when `use_mask`).
+    """
+
+    channel: str
+    scheme: Scheme
+    use_mask: bool = False
+    lower: float | None = None
+    upper: float | None = None
+    mean: float | None = None
+    std: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Augmentation:
+    """Random changes of a training patch. Probabilities are per sample; ranges are (low, high)."""
+
+    rotation_probability: float
+    rotation_deg: tuple[float, ...]
+    scaling_probability: float
+    scaling: tuple[float, float]
+    noise_probability: float
+    noise_std: tuple[float, float]
+    blur_probability: float
+    blur_sigma_voxels: tuple[float, float]
+    brightness_probability: float
+    brightness: tuple[float, float]
+    contrast_probability: float
+    contrast: tuple[float, float]
+    low_resolution_probability: float
+    low_resolution: tuple[float, float]
+    gamma_inverted_probability: float
+    gamma_probability: float
+    gamma: tuple[float, float]
+    mirror_axes: tuple[int, ...]
+    in_plane_only: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """Optimiser and learning rate over progress, which runs from 0 to 1 by steps or by the clock.
+
+    `steps` None: the budget's clock decides. `warmup` is the fraction of progress with a rising rate.
+    `validation_cases` whole cases are predicted at each of `validations` moments spread over the run.
+    """
+
+    optimizer: Literal["adamw", "sgd"]
+    learning_rate: float
+    weight_decay: float
+    momentum: float | None
+    warmup: float
+    decay: Literal["poly", "cosine"]
+    decay_power: float
+    gradient_clip: float
+    ema_decay: float | None
+    loss: Literal["dice-ce", "ce", "dice-topk"]
+    foreground_fraction: float
+    steps: int | None
+    steps_per_epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """One network to train."""
+
+    name: ConfigurationName
+    architecture: Architecture
+    dimensions: Literal[2, 3]
+    spacing_mm: tuple[float, ...]
+    median_shape: tuple[float, ...]
+    patch: tuple[int, ...]
+    batch: int
+    stages: tuple[Stage, ...]
+    deep_supervision_weights: tuple[float, ...] | None
+    batch_dice: bool
+    normalizations: tuple[Normalization, ...]
+    augmentation: Augmentation
+    schedule: Schedule
+    feature_map_estimate: int
+    estimated_bytes: int
+    previous: ConfigurationName | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Why a number is what it is, in a sentence a colleague would say."""
+
+    configuration: str | None
+    parameter: str
+    value: str
+    rule: str
+    because: str
+    rejected: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything to do with a dataset; `transpose` is applied to (z, y, x) arrays first."""
+
+    schema: ClassVar[str] = "autoseg.plan/1"
+
+    dataset: str
+    recipe: str
+    channels: tuple[str, ...]
+    labels: tuple[Label, ...]
+    target: Target
+    transpose: tuple[int, int, int]
+    configurations: tuple[Configuration, ...]
+    decisions: tuple[Decision, ...]
+
+    def configuration(self, name: str) -> Configuration:
+        """Return the configuration called `name`; KeyError lists those that exist."""
+        for configuration in self.configurations:
+            if configuration.name == name:
+                return configuration
+        msg = f"no configuration {name!r}; the plan has {', '.join(c.name for c in self.configurations)}"
+        raise KeyError(msg)
