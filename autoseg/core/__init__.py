@@ -1,0 +1,1 @@
+"""What every layer needs: errors, records, files, the workspace, progress and workers."""

@@ -1,0 +1,1 @@
+"""A folder of labelled images, understood: one module per layout, and the folds."""

@@ -1,0 +1,1 @@
+"""Arrays and space, without torch: reading, writing, resampling, intensities, metrics, the store."""

@@ -1,0 +1,1 @@
+"""Tables of the challenges that can be run as benchmarks."""

@@ -1,0 +1,3 @@
+"""autoseg: a folder of labelled scans in, a trained model and segmentations out."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,39 @@
+"""Options, fixtures and skips that all tests share."""
+
+from pathlib import Path
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--datasets",
+        default=None,
+        metavar="DIR",
+        help="folder with the public datasets that tests/real_data reads (README.md names their sources)",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if "real_data" in item.path.parts:
+            item.add_marker(pytest.mark.real_data)
+    gpu_items = [item for item in items if item.get_closest_marker("gpu")]
+    if gpu_items:
+        import torch
+
+        if not torch.cuda.is_available():
+            for item in gpu_items:
+                item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def datasets_dir(request: pytest.FixtureRequest) -> Path:
+    """Return the folder of public datasets, or skip."""
+    given = request.config.getoption("--datasets")
+    if given is None:
+        pytest.skip("reads public datasets: give --datasets DIR")
+    folder = Path(given).resolve()
+    if not folder.is_dir():
+        pytest.fail(f"--datasets {given}: no such folder")
+    return folder
