@@ -1,0 +1,112 @@
+"""Intervals agree with SciPy's bootstrap, respect patients, and stay silent where they would mislead."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from autoseg.core import statistics
+
+
+def dice_like(n: int, seed: int) -> list[float]:
+    generator = np.random.default_rng(seed)
+    return [float(v) for v in np.where(generator.random(n) < 0.88, generator.beta(18, 2, n), 0.2)]
+
+
+@pytest.mark.parametrize("n", [10, 52, 200])
+def test_bca_interval_of_a_mean_equals_scipy(n: int) -> None:
+    values = dice_like(n, n)
+    peer = stats.bootstrap(
+        (values,), np.mean, n_resamples=statistics.RESAMPLES, method="BCa", rng=np.random.default_rng(statistics.SEED)
+    ).confidence_interval
+    ours = statistics.bca_interval(values)
+    assert ours is not None
+    assert (ours.lower, ours.upper) == pytest.approx((peer.low, peer.high), abs=1e-4)
+
+
+@pytest.mark.parametrize("n", [10, 51])
+def test_percentile_interval_of_a_median_equals_scipy(n: int) -> None:
+    values = dice_like(n, n)
+    peer = stats.bootstrap(
+        (values,),
+        np.median,
+        n_resamples=statistics.RESAMPLES,
+        method="percentile",
+        rng=np.random.default_rng(statistics.SEED),
+    ).confidence_interval
+    ours = statistics.percentile_interval(values)
+    assert ours is not None
+    assert (ours.lower, ours.upper) == pytest.approx((peer.low, peer.high), abs=1e-9)
+
+
+def test_no_interval_is_given_for_nine_patients() -> None:
+    assert statistics.bca_interval(dice_like(9, 0)) is None
+    assert statistics.percentile_interval(dice_like(9, 0)) is None
+
+
+def test_slices_of_nine_patients_are_nine_patients() -> None:
+    values = dice_like(90, 1)
+    patients = [f"p{i % 9}" for i in range(90)]
+    assert statistics.bca_interval(values, patients) is None
+
+
+def test_repeating_every_case_of_a_patient_changes_nothing() -> None:
+    values = dice_like(40, 2)
+    names = [f"p{i}" for i in range(40)]
+    once = statistics.bca_interval(values, names)
+    thrice = statistics.bca_interval(values * 3, names * 3)
+    assert once is not None
+    assert thrice is not None
+    assert (thrice.lower, thrice.upper) == pytest.approx((once.lower, once.upper), abs=1e-12)
+
+
+def test_equal_values_give_an_interval_without_width() -> None:
+    assert statistics.bca_interval([0.1] * 12) == statistics.Interval(lower=0.1, upper=0.1)
+
+
+def test_interval_covers_the_true_mean_as_often_as_simulated_before() -> None:
+    truth = 0.88 * 0.9 + 0.12 * 0.2
+    hits = 0
+    for seed in range(200):
+        interval = statistics.bca_interval(dice_like(50, 1000 + seed))
+        assert interval is not None
+        hits += interval.lower <= truth <= interval.upper
+    assert 0.88 <= hits / 200 <= 0.99
+
+
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=12), st.integers(0, 1000))
+@settings(deadline=None)
+def test_weighted_median_is_the_median_of_repeated_values(values: list[int], seed: int) -> None:
+    weights = np.random.default_rng(seed).integers(0, 4, (3, len(values)))
+    weights[:, 0] += 1
+    array = np.asarray(values, dtype=np.float64)
+    expected = [np.median(np.repeat(array, row)) for row in weights]
+    assert statistics.weighted_median(array, weights).tolist() == expected
+
+
+def test_paired_difference_reports_size_interval_and_wilcoxon() -> None:
+    a, b = dice_like(30, 3), dice_like(30, 4)
+    result = statistics.paired_difference(a, b)
+    assert result.n == 30
+    assert result.mean == pytest.approx(np.mean(a) - np.mean(b))
+    assert result.median == pytest.approx(np.median(np.subtract(a, b)))
+    assert result.wilcoxon_p == pytest.approx(stats.wilcoxon(a, b).pvalue)
+    assert result.mean_interval is not None
+    assert result.mean_interval.lower < result.mean < result.mean_interval.upper
+
+
+def test_a_result_compared_with_itself_has_no_p_value() -> None:
+    a = dice_like(12, 5)
+    assert statistics.paired_difference(a, a).wilcoxon_p is None
+
+
+@pytest.mark.parametrize("values", [[], [0.5, float("nan")]])
+def test_undefined_values_are_refused_not_dropped(values: list[float]) -> None:
+    with pytest.raises(ValueError, match="leave undefined values out and count them"):
+        statistics.bca_interval(values)
+
+
+def test_results_of_different_length_cannot_be_paired() -> None:
+    with pytest.raises(ValueError, match="2 values cannot be paired with 1"):
+        statistics.paired_difference([0.1, 0.2], [0.1])
