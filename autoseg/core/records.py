@@ -101,7 +101,7 @@ def _hints(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
-def _refuse_unknown_keys(value: object, kind: Any, where: Path | str, place: str) -> None:  # noqa: ANN401 (any type form)
+def _refuse_unknown_keys(value: object, kind: Any, where: Path | str, place: str) -> None:
     origin = typing.get_origin(kind)
     if origin in (typing.Union, types.UnionType):
         for option in typing.get_args(kind):
@@ -109,7 +109,7 @@ def _refuse_unknown_keys(value: object, kind: Any, where: Path | str, place: str
                 _refuse_unknown_keys(value, option, where, place)
     elif origin is tuple and isinstance(value, list):
         options = typing.get_args(kind)
-        variadic = len(options) == 2 and options[1] is Ellipsis  # noqa: PLR2004 (tuple[T, ...])
+        variadic = len(options) == 2 and options[1] is Ellipsis
         for index, item in enumerate(value):
             option = options[0] if variadic else options[min(index, len(options) - 1)]
             _refuse_unknown_keys(item, option, where, f"{place}[{index}]")
