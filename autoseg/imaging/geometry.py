@@ -1,0 +1,110 @@
+"""Grids in space: building one from a file's matrix, and telling whether two are the same."""
+
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoseg.core.errors import AutosegError
+from autoseg.imaging.volume import Affine, Grid
+
+MAX_CORNER_DISPLACEMENT_VOXELS = 0.1
+"""Corners this close count as the same grid. Header noise between formats is below 1e-4 voxel, a mistaken geometry is
+half a voxel or more, so a tenth separates them; a tolerance in millimetres would depend on the scale."""
+
+_SMALLEST_MM, _LARGEST_MM = 1e-7, 1e4  # a tenth of a nanometre; ten metres
+
+
+def affine_tuple(matrix: NDArray[Any]) -> Affine:
+    """Return a 4x4 matrix as the tuple that `Grid` holds."""
+    rows = [[float(v) for v in row] for row in np.asarray(matrix, dtype=np.float64)]
+    return tuple((a, b, c, d) for a, b, c, d in rows)
+
+
+def grid_from_xyz(
+    path: Path, shape: tuple[int, int, int], affine: NDArray[Any], *, dimensions: Literal[2, 3], flat: bool = False
+) -> Grid:
+    """Build a grid from an affine that takes (x, y, z, 1) indexes to RAS millimetres.
+
+    A `flat` file has no third axis: its z column becomes the unit normal of the plane, so that z spacing is 1.
+
+    Raises:
+        AutosegError: the matrix is not finite, singular, or its spacings are impossible.
+
+    """
+    matrix = np.array(affine, dtype=np.float64)
+    if flat and np.isfinite(matrix).all():
+        matrix[:3, 2] = _normal(matrix[:3, 0], matrix[:3, 1])
+    spacing = np.sqrt((matrix[:3, :3] ** 2).sum(axis=0))
+    if not np.isfinite(matrix).all() or spacing.min() < _SMALLEST_MM or spacing.max() > _LARGEST_MM:
+        shown = " x ".join(f"{v:g}" for v in spacing)
+        raise AutosegError.at(path, f"impossible voxel size {shown} mm (x, y, z)", "export it with its true voxel size")
+    if abs(np.linalg.det(matrix[:3, :3] / spacing)) < 1e-3:
+        raise AutosegError.at(path, "its axes do not span space", "export it with its true geometry")
+    return Grid(shape=shape, affine=affine_tuple(matrix[:, [2, 1, 0, 3]]), dimensions=dimensions)
+
+
+def _normal(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    normal = np.cross(x, y)
+    length = float(np.linalg.norm(normal))
+    return normal / length if length else np.zeros(3)
+
+
+def xyz_affine(grid: Grid) -> NDArray[np.float64]:
+    """Return the 4x4 affine that takes (x, y, z, 1) indexes to RAS millimetres, the form of NIfTI."""
+    return np.asarray(grid.affine, dtype=np.float64)[:, [2, 1, 0, 3]]
+
+
+def corner_displacement_voxels(a: Grid, b: Grid) -> float:
+    """Return the largest distance between equal corners of two grids of one shape, in voxels of `a`.
+
+    The displacement in millimetres is measured along the axes of `a`, each in units of its own spacing, so that a
+    shift of a whole thick slice counts as one voxel and not as several.
+
+    >>> a = Grid(shape=(2, 2, 2), affine=((0, 0, 1, 0), (0, 1, 0, 0), (5, 0, 0, 0), (0, 0, 0, 1)))
+    >>> b = Grid(shape=(2, 2, 2), affine=((0, 0, 1, 0), (0, 1, 0, 0), (5, 0, 0, 2.5), (0, 0, 0, 1)))
+    >>> corner_displacement_voxels(a, b)
+    0.5
+
+    """
+    corners = np.array([(*corner, 1) for corner in product(*((0, n - 1) for n in a.shape))], dtype=np.float64).T
+    matrix = np.asarray(a.affine, dtype=np.float64)
+    shift_mm = (np.asarray(b.affine, dtype=np.float64) - matrix) @ corners
+    shift_voxels = np.linalg.solve(matrix[:3, :3], shift_mm[:3])
+    return float(np.sqrt((shift_voxels**2).sum(axis=0)).max())
+
+
+def corner_displacement_mm(a: Grid, b: Grid) -> float:
+    """Return the largest distance between equal corners of two grids of one shape, in millimetres."""
+    corners = np.array([(*corner, 1) for corner in product(*((0, n - 1) for n in a.shape))], dtype=np.float64).T
+    shift_mm = (np.asarray(b.affine, dtype=np.float64) - np.asarray(a.affine, dtype=np.float64)) @ corners
+    return float(np.sqrt((shift_mm[:3] ** 2).sum(axis=0)).max())
+
+
+def check_same_grid(image: Grid, label: Grid, where: Path | str) -> None:
+    """Refuse a label that does not lie on the grid of its image.
+
+    Raises:
+        AutosegError: another shape, or a corner further away than `MAX_CORNER_DISPLACEMENT_VOXELS`.
+
+    """
+    if image.shape != label.shape:
+        raise AutosegError.at(
+            where,
+            f"the label has {_sizes(label)} voxels (x, y, z), its image {_sizes(image)}",
+            "pair the label with the image it was drawn on, or resample it to that image",
+        )
+    voxels = corner_displacement_voxels(image, label)
+    if voxels > MAX_CORNER_DISPLACEMENT_VOXELS:
+        raise AutosegError.at(
+            where,
+            f"the label lies {corner_displacement_mm(image, label):.3g} mm ({voxels:.3g} voxels) away from its image",
+            "pair the label with the image it was drawn on, or resample it to that image",
+        )
+
+
+def _sizes(grid: Grid) -> str:
+    z, y, x = grid.shape
+    return f"{x} x {y} x {z}"

@@ -1,0 +1,60 @@
+"""One door for what is written: `write_label` (same grid and format as its image) and `write_image`."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoseg.core.errors import AutosegError
+from autoseg.imaging.nifti_write import write_nifti_image, write_nifti_label
+from autoseg.imaging.read import IMAGE_ENDINGS, ending_of, read_header
+from autoseg.imaging.volume import Grid, Volume
+
+_LABEL_ENDINGS = {"": ".nii.gz"}
+"""Ending of an image -> ending of its label map, where it is another one: a folder is a DICOM series."""
+
+
+def label_ending(image: Path) -> str:
+    """Return the ending of the label map that belongs to an image: its own, unless that format cannot hold labels."""
+    ending = ending_of(image)
+    return _LABEL_ENDINGS.get(ending, ending)
+
+
+def write_label(path: Path, array: NDArray[np.uint8] | NDArray[np.uint16], like: Path | Volume) -> None:
+    """Write a label map (z, y, x) on the grid of `like`, atomically, and verify it by reading it again.
+
+    The ending of `path` chooses the format; `label_ending` gives the one that fits an image. NIfTI keeps every geometry
+    field of a NIfTI `like` bit for bit.
+
+    Raises:
+        AutosegError: `path` has no ending that can hold a label map.
+        ResourceError: the disk is full, or what was read back is not what was written.
+
+    """
+    grid = like.grid if isinstance(like, Volume) else read_header(like).grid
+    _check(array, grid)
+    family = IMAGE_ENDINGS.get(ending_of(path), "")
+    if family == "nifti":
+        write_nifti_label(path, array, grid, like if isinstance(like, Path) else None)
+    else:
+        raise AutosegError.at(path, "is not a format for label maps", "let its name end in .nii.gz")
+
+
+def write_image(path: Path, volume: Volume) -> None:
+    """Write an image (channel, z, y, x) as NIfTI with its spacing and geometry, atomically and verified.
+
+    Raises:
+        AutosegError: `path` does not end in .nii or .nii.gz.
+        ResourceError: the disk is full.
+
+    """
+    if IMAGE_ENDINGS.get(ending_of(path)) != "nifti":
+        raise AutosegError.at(path, "images are written as NIfTI", "let its name end in .nii.gz")
+    write_nifti_image(path, volume)
+
+
+def _check(array: NDArray[Any], grid: Grid) -> None:
+    if array.dtype not in (np.uint8, np.uint16) or array.shape != grid.shape:
+        msg = f"a label map is uint8 or uint16 of shape {grid.shape}, not {array.dtype} {array.shape}"
+        raise ValueError(msg)
