@@ -1,0 +1,105 @@
+"""Losses over logits: soft Dice with cross-entropy, for softmax labels and for sigmoid regions.
+
+Sums run in float32. Voxels marked IGNORE take no part. Definitions after nnU-Net (facts and constants: Isensee et al.,
+Nature Methods 2021): Dice = -mean over (sample,) class of (2I + s) / (G + P + s), background left out under softmax.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from autoseg.core.labels import IGNORE
+
+SMOOTH = 1e-5
+TOPK_FRACTION = 0.1  # share of the hardest voxels that the TopK cross-entropy keeps; nnU-Net's value
+
+LossName = Literal["dice-ce", "ce", "dice-topk"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossOptions:
+    """Which loss, over softmax `labels` or sigmoid `regions`, with Dice sums per sample or over the batch."""
+
+    name: LossName
+    target: Literal["labels", "regions"]
+    batch_dice: bool
+    level_weights: tuple[float, ...] | None = None
+
+
+def segmentation_loss(logits: Tensor | Sequence[Tensor], target: Tensor, options: LossOptions) -> Tensor:
+    """Return the scalar loss of one output or of all deep-supervision outputs, full resolution first.
+
+    Args:
+        logits: (batch, outputs, *spatial), or a list of such, each coarser than the one before.
+        target: (batch, labels, *spatial) int; class indexes with labels == 1, or one 0/1 mask per region.
+        options: the loss.
+
+    Returns:
+        A float32 scalar: Dice in [-1, 0] plus cross-entropy >= 0.
+
+    """
+    if isinstance(logits, Tensor):
+        return _single_loss(logits, target, options)
+    weights = options.level_weights or (1.0, *(0.0 for _ in logits[1:]))
+    total = logits[0].new_zeros((), dtype=torch.float32)
+    for level, weight in zip(logits, weights, strict=True):
+        if weight > 0:
+            total = total + weight * _single_loss(level, _resize_target(target, level.shape[2:]), options)
+    return total
+
+
+def _resize_target(target: Tensor, shape: torch.Size) -> Tensor:
+    if target.shape[2:] == shape:
+        return target
+    resized: Tensor = functional.interpolate(target.float(), size=tuple(shape), mode="nearest-exact")
+    return resized.to(target.dtype)
+
+
+def _single_loss(logits: Tensor, target: Tensor, options: LossOptions) -> Tensor:
+    logits = logits.float()
+    if options.target == "labels":
+        return _label_loss(logits, target[:, 0].long(), options)
+    return _region_loss(logits, target, options)
+
+
+def _label_loss(logits: Tensor, target: Tensor, options: LossOptions) -> Tensor:
+    log_probabilities = functional.log_softmax(logits, dim=1)
+    voxel_loss = functional.nll_loss(log_probabilities, target, ignore_index=IGNORE, reduction="none")
+    valid = target != IGNORE
+    count = valid.sum().clamp_min(1)
+    if options.name == "dice-topk":
+        kept = max(1, int(TOPK_FRACTION * int(count)))
+        entropy = torch.topk(voxel_loss.flatten(), kept, sorted=False).values.mean()
+    else:
+        entropy = voxel_loss.sum() / count
+    if options.name == "ce":
+        return entropy
+    probabilities = log_probabilities[:, 1:].exp()
+    classes = torch.arange(1, logits.shape[1], device=target.device).view(1, -1, *(1 for _ in target.shape[1:]))
+    reference = (target.unsqueeze(1) == classes).float()
+    if not bool(valid.all()):
+        probabilities = probabilities * valid.unsqueeze(1)
+    return entropy + _dice_loss(probabilities, reference, batch_dice=options.batch_dice)
+
+
+def _region_loss(logits: Tensor, target: Tensor, options: LossOptions) -> Tensor:
+    valid = (target != IGNORE).float()
+    reference = (target > 0).float()
+    voxel_loss = functional.binary_cross_entropy_with_logits(logits, reference, reduction="none") * valid
+    entropy = voxel_loss.sum() / valid.sum().clamp_min(1)
+    if options.name == "ce":
+        return entropy
+    return entropy + _dice_loss(torch.sigmoid(logits) * valid, reference, batch_dice=options.batch_dice)
+
+
+def _dice_loss(probabilities: Tensor, reference: Tensor, *, batch_dice: bool) -> Tensor:
+    axes = tuple(range(2, probabilities.ndim))
+    if batch_dice:
+        axes = (0, *axes)
+    intersection = (probabilities * reference).sum(axes)
+    total = probabilities.sum(axes) + reference.sum(axes)
+    return -((2 * intersection + SMOOTH) / (total + SMOOTH)).mean()

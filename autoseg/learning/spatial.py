@@ -1,0 +1,148 @@
+"""Where a training patch comes from: position, rotation, scaling and mirroring in one interpolation.
+
+The parameters are drawn first (tiny, seeded), then only the voxels that the patch needs are read, so that a patch that
+is not rotated costs no more than itself.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from autoseg.core.labels import IGNORE, OUTSIDE
+from planners.plan import Augmentation
+
+MAXIMUM_ONE_HOT = 16
+"""With more classes than this, labels are taken from the nearest voxel instead of interpolated as indicators."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpatialDraw:
+    """How one patch is taken: its centre in voxels of the stored image, the matrix from patch to image offsets.
+
+    `matrix` is None where neither rotation nor scaling was drawn; `mirror` are spatial axes of the patch to flip.
+    """
+
+    centre: tuple[float, ...]
+    matrix: tuple[tuple[float, ...], ...] | None
+    mirror: tuple[int, ...]
+
+
+def draw_matrix(
+    augmentation: Augmentation, spacing_mm: tuple[float, ...], random: np.random.Generator
+) -> tuple[tuple[float, ...], ...] | None:
+    """Draw rotation and scaling; None where neither fires.
+
+    Rotation is in millimetres, so anisotropic voxels are not sheared. Scale above 1 shrinks objects.
+    """
+    dimensions = len(spacing_mm)
+    rotate = random.random() < augmentation.rotation_probability
+    scale = random.random() < augmentation.scaling_probability
+    low, high = augmentation.rotation_deg[0], augmentation.rotation_deg[-1]
+    angles = np.deg2rad(random.uniform(low, high, size=3))
+    factor = float(random.uniform(*augmentation.scaling))
+    if not rotate and not scale:
+        return None
+    matrix = np.eye(dimensions)
+    if rotate:
+        planes = [(0, 1)] if dimensions == 2 else [(1, 2), (0, 2), (0, 1)]  # noqa: PLR2004 (a plane)
+        if augmentation.in_plane_only and dimensions == 3:  # noqa: PLR2004 (space)
+            planes = planes[:1]
+        for (a, b), angle in zip(planes, angles, strict=False):
+            turn = np.eye(dimensions)
+            turn[a, a] = turn[b, b] = np.cos(angle)
+            turn[a, b], turn[b, a] = -np.sin(angle), np.sin(angle)
+            matrix = matrix @ turn
+        spacing = np.asarray(spacing_mm)
+        matrix = matrix * spacing[None, :] / spacing[:, None]
+    if scale:
+        factors = np.full(dimensions, factor)
+        if augmentation.in_plane_only and dimensions == 3:  # noqa: PLR2004 (space)
+            factors[0] = 1.0
+        matrix = matrix * factors[None, :]
+    return tuple(tuple(float(v) for v in row) for row in matrix)
+
+
+def draw_mirror(augmentation: Augmentation, random: np.random.Generator) -> tuple[int, ...]:
+    """Draw the axes to flip, each with probability one half."""
+    return tuple(axis for axis in augmentation.mirror_axes if random.random() < 0.5)  # noqa: PLR2004 (a coin)
+
+
+def source_box(draw: SpatialDraw, patch: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return (lower, upper) corners, half-open, of the voxels of the stored image that the patch needs.
+
+    Corners may lie outside the image.
+    """
+    size = np.asarray(patch)
+    if draw.matrix is None:
+        lower = np.round(np.asarray(draw.centre) - (size - 1) / 2).astype(int)
+        return tuple(int(v) for v in lower), tuple(int(v) for v in lower + size)
+    reach = np.abs(np.asarray(draw.matrix)) @ ((size - 1) / 2)
+    lower = np.floor(np.asarray(draw.centre) - reach).astype(int)
+    upper = np.ceil(np.asarray(draw.centre) + reach).astype(int) + 1
+    return tuple(int(v) for v in lower), tuple(int(v) for v in upper)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceBlock:
+    """Voxels read for one patch: image (c, *box), label (l, *box), and the box's lower corner."""
+
+    image: Tensor
+    label: Tensor
+    lower: tuple[int, ...]
+
+
+def take_patch(block: SourceBlock, draw: SpatialDraw, patch: tuple[int, ...], classes: int) -> tuple[Tensor, Tensor]:
+    """Return image (c, *patch) float32 and label (l, *patch) int16 of one sample, on the block's device.
+
+    The image is interpolated linearly with zeros outside; labels as one linear interpolation of all class indicators
+    followed by argmax, outside is background. `classes` counts background.
+    """
+    if draw.matrix is None:
+        image, label = block.image, block.label
+    else:
+        grid = _sampling_grid(block, draw, patch)
+        image = _sample(block.image, grid, "bilinear")
+        label = _sample_label(block.label, grid, classes)
+    label = torch.where(label == OUTSIDE, torch.zeros_like(label), label)
+    if draw.mirror:
+        axes = [axis + 1 for axis in draw.mirror]
+        image, label = image.flip(axes), label.flip(axes)
+    return image, label
+
+
+def _sampling_grid(block: SourceBlock, draw: SpatialDraw, patch: tuple[int, ...]) -> Tensor:
+    """Build the coordinates in the block, (1, *patch, axes), last axis ordered x first, in [-1, 1]."""
+    shape = block.image.shape[1:]
+    axes = [torch.arange(n, dtype=torch.float32, device=block.image.device) - (n - 1) / 2 for n in patch]
+    matrix: NDArray[np.float64] = np.asarray(draw.matrix)
+    coordinates = []
+    for row in range(len(patch)):
+        value = torch.full((), draw.centre[row] - block.lower[row], device=block.image.device)
+        for column, axis in enumerate(axes):
+            view = [1] * len(patch)
+            view[column] = -1
+            value = value + float(matrix[row, column]) * axis.view(view)
+        coordinates.append(value.expand(patch) * (2 / max(1, shape[row] - 1)) - 1)
+    return torch.stack(coordinates[::-1], dim=-1).unsqueeze(0)
+
+
+def _sample(array: Tensor, grid: Tensor, mode: str) -> Tensor:
+    sampled: Tensor = functional.grid_sample(
+        array.unsqueeze(0).float(), grid, mode=mode, padding_mode="zeros", align_corners=True
+    )
+    return sampled[0]
+
+
+def _sample_label(label: Tensor, grid: Tensor, classes: int) -> Tensor:
+    if label.shape[0] > 1:
+        return (_sample((label > 0).float(), grid, "bilinear") > 0.5).to(label.dtype)  # noqa: PLR2004 (majority)
+    if classes > MAXIMUM_ONE_HOT:
+        return _sample(label, grid, "nearest").round().to(label.dtype)
+    values = [*range(classes), IGNORE] if bool((label == IGNORE).any()) else list(range(classes))
+    indicators = torch.cat([label == value for value in values]).float()
+    lookup = torch.tensor(values, dtype=label.dtype, device=label.device)
+    return lookup[_sample(indicators, grid, "bilinear").argmax(0, keepdim=True)]
