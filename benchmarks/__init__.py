@@ -1,0 +1,1 @@
+"""Measurements against published results; README.md has the rules and the table."""

@@ -1,0 +1,1 @@
+"""MSD Hippocampus against published nnU-Net, case by case."""

@@ -1,0 +1,67 @@
+"""Run a command and measure it from outside: wall clock, and the peak memory of every process it starts (Linux)."""
+
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_POLL_S = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """How a command went; memory is resident memory, `peak_process_bytes` the kernel's own high-water mark."""
+
+    exit_code: int
+    seconds: float
+    peak_process_bytes: int
+    peak_total_bytes: int
+
+
+def measure(command: Sequence[str]) -> Measured:
+    """Run `command` in a session of its own and poll all processes of that session until it ends.
+
+    Standard output and error go where ours go. A process that starts a session of its own is not seen.
+    """
+    started = time.monotonic()
+    process = subprocess.Popen(command, start_new_session=True)
+    peak_process = peak_total = 0
+    while process.poll() is None:
+        found = [_memory(pid) for pid in _members(process.pid)]
+        peak_process = max([peak_process, *(peak for peak, _ in found)])
+        peak_total = max(peak_total, sum(now for _, now in found))
+        time.sleep(_POLL_S)
+    return Measured(
+        exit_code=process.returncode,
+        seconds=time.monotonic() - started,
+        peak_process_bytes=peak_process,
+        peak_total_bytes=peak_total,
+    )
+
+
+def _members(session: int) -> list[Path]:
+    """Return the /proc folders of the processes of a session."""
+    return [folder for folder in Path("/proc").iterdir() if folder.name.isdigit() and _session(folder) == session]
+
+
+def _session(folder: Path) -> int | None:
+    try:
+        # The command's name, in brackets, may hold spaces; the session is the fourth field after it.
+        return int((folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[3])
+    except OSError:
+        return None  # it has just ended
+
+
+def _memory(folder: Path) -> tuple[int, int]:
+    """Return (peak, present) resident bytes of a process, zeros when it has ended."""
+    try:
+        lines = (folder / "status").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return 0, 0
+    values = {key: value for key, _, value in (line.partition(":") for line in lines)}
+    return _kibibytes(values.get("VmHWM", "0 kB")), _kibibytes(values.get("VmRSS", "0 kB"))
+
+
+def _kibibytes(text: str) -> int:
+    return int(text.split(maxsplit=1)[0]) * 1024

@@ -1,0 +1,64 @@
+"""The results table in benchmarks/README.md says what the committed records say."""
+
+import pytest
+
+from autoseg.core.statistics import Interval, PairedDifference
+from benchmarks.record import BenchmarkRecord, CaseResult, Hardware, Peer, these_versions, this_hardware
+from benchmarks.table import README, page, records, table
+
+
+def record() -> BenchmarkRecord:
+    difference = PairedDifference(
+        n=50,
+        mean_a=0.895,
+        mean_b=0.8997,
+        mean=-0.0047,
+        mean_interval=Interval(lower=-0.006, upper=-0.0035),
+        median=-0.004,
+        median_interval=None,
+        wilcoxon_p=0.01,
+    )
+    return BenchmarkRecord(
+        benchmark="hippocampus",
+        date="2026-01-01",
+        commit="0123456789abcdef",
+        command="autoseg plan-and-train hippocampus --budget 15m --seed 0",
+        budget_s=900.0,
+        seed=0,
+        train_s=890.0,
+        predict_s=30.0,
+        peak_process_bytes=1 << 30,
+        peak_total_bytes=2 << 30,
+        hardware=Hardware(cpu="Test CPU", cores=2, memory_bytes=8 << 30, bf16=True, gpu=None),
+        versions=(("python", "3.11"),),
+        n_training=150,
+        cases=(CaseResult(case="a", dice=0.9),),
+        mean_dice=0.895,
+        mean_interval=None,
+        peers=(Peer(name="nnU-Net 2 plain", source="somewhere", difference=difference),),
+    )
+
+
+def test_readme_table_is_not_stale() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert page(text, records()) == text, "run: python -m benchmarks.table"
+
+
+def test_a_record_becomes_one_line_per_peer() -> None:
+    line = table([("hippocampus", record())]).splitlines()[2]
+    assert "| 15 min | 14.8 min | 30 s | 1.00 GiB | 0.8950 |" in line
+    assert "| nnU-Net 2 plain | 0.8997 | -0.0047 (-0.0060 to -0.0035) |" in line
+    assert "2 cores, Test CPU, 8 GiB, bf16 | 0123456789 |" in line
+
+
+def test_a_readme_without_marks_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs the lines"):
+        page("# Benchmarks", [])
+
+
+def test_this_machine_is_described() -> None:
+    hardware = this_hardware("cpu")
+    assert hardware.cpu
+    assert hardware.cores >= 1
+    assert hardware.memory_bytes > 1 << 28
+    assert dict(these_versions())["numpy"][0].isdigit()
