@@ -1,0 +1,62 @@
+"""The nonzero part of an image: where anything was measured at all."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class NonzeroBox:
+    """The smallest box [lower, upper) around the nonzero voxels and the mask (z, y, x) inside it, holes filled."""
+
+    lower: tuple[int, int, int]
+    upper: tuple[int, int, int]
+    mask: NDArray[np.bool_]
+
+    @property
+    def slices(self) -> tuple[slice, slice, slice]:
+        """The box as an index of (z, y, x)."""
+        z, y, x = (slice(low, high) for low, high in zip(self.lower, self.upper, strict=True))
+        return (z, y, x)
+
+
+def nonzero_box(array: NDArray[Any]) -> NonzeroBox:
+    """Return the box around all voxels of the image (c, z, y, x) that are not 0 in some channel.
+
+    Holes of the mask are filled: regions of zeros that reach no face of the image. In a single slice they are
+    filled in the plane. An image of zeros alone is kept whole.
+    """
+    nonzero = np.not_equal(array[0], 0)
+    for channel in array[1:]:
+        nonzero |= channel != 0
+    lower, upper = [], []
+    for axis in range(nonzero.ndim):
+        hit = np.flatnonzero(nonzero.any(axis=tuple(a for a in range(nonzero.ndim) if a != axis)))
+        if not hit.size:
+            nonzero[:] = True
+            return NonzeroBox(lower=(0, 0, 0), upper=(*nonzero.shape,), mask=nonzero)
+        lower.append(int(hit[0]))
+        upper.append(int(hit[-1]) + 1)
+    box = tuple(slice(low, high) for low, high in zip(lower, upper, strict=True))
+    mask = fill_holes(nonzero[box])
+    return NonzeroBox(lower=(lower[0], lower[1], lower[2]), upper=(upper[0], upper[1], upper[2]), mask=mask)
+
+
+def fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the mask with every hole filled; a hole is a 6-connected region of False that reaches no face.
+
+    Axes of length one have no faces: a single slice is filled in the plane, by 4-connected regions.
+    """
+    flat = mask.squeeze()
+    if mask.all() or not flat.ndim:
+        return mask
+    empty, count = ndimage.label(~flat)
+    opened = np.zeros(count + 1, dtype=np.bool_)
+    for axis in range(flat.ndim):
+        for face in (0, -1):
+            opened[np.unique(empty.take(face, axis=axis))] = True
+    opened[0] = False
+    return np.asarray(~opened[empty]).reshape(mask.shape)
