@@ -44,9 +44,7 @@ class IntensityDraw:
     gamma: Change
 
 
-def draw_intensity(
-    augmentation: Augmentation, batch: int, channels: int, random: np.random.Generator
-) -> IntensityDraw:
+def draw_intensity(augmentation: Augmentation, batch: int, channels: int, random: np.random.Generator) -> IntensityDraw:
     """Draw the intensity changes of a batch of `batch` samples with `channels` channels."""
 
     def rows(probability: float) -> Rows:
@@ -62,7 +60,7 @@ def draw_intensity(
         low, high = bounds
         down = random.uniform(min(low, 1.0), 1.0, size=(chosen.size, channels))
         up = random.uniform(max(low, 1.0), high, size=(chosen.size, channels))
-        lower = random.random((chosen.size, channels)) < 0.5  # noqa: PLR2004 (a coin)
+        lower = random.random((chosen.size, channels)) < 0.5
         return Change(rows=chosen, values=np.where(lower, down, up).astype(np.float32))
 
     noise_rows = rows(augmentation.noise_probability)
@@ -144,9 +142,9 @@ def lower_resolution(image: Tensor, scale: float, *, in_plane_only: bool) -> Ten
     The first axis keeps its resolution when `in_plane_only`.
     """
     shape = tuple(image.shape)
-    keep = in_plane_only and len(shape) == 3  # noqa: PLR2004 (space)
+    keep = in_plane_only and len(shape) == 3
     small = tuple(n if keep and axis == 0 else max(1, round(n * scale)) for axis, n in enumerate(shape))
-    mode = "trilinear" if len(shape) == 3 else "bilinear"  # noqa: PLR2004 (space)
+    mode = "trilinear" if len(shape) == 3 else "bilinear"
     down = functional.interpolate(image[None, None], size=small, mode="nearest-exact")
     up: Tensor = functional.interpolate(down, size=shape, mode=mode, align_corners=False)
     return up[0, 0]

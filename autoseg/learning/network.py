@@ -30,7 +30,9 @@ def _norm(features: int, dimensions: int) -> nn.Module:
     return _NORM[dimensions](features, eps=NORM_EPS, affine=True)
 
 
-def _convolution(inputs: int, outputs: int, kernel: Sequence[int], stride: Sequence[int], *, bias: bool = True) -> nn.Module:
+def _convolution(
+    inputs: int, outputs: int, kernel: Sequence[int], stride: Sequence[int], *, bias: bool = True
+) -> nn.Module:
     padding = tuple((k - 1) // 2 for k in kernel)
     return _CONV[len(kernel)](inputs, outputs, tuple(kernel), tuple(stride), padding, bias=bias)
 

@@ -73,7 +73,9 @@ def draw_batch(
     if configuration.batch == 1:
         forced = int(random.random() < fraction)
     samples = tuple(
-        _draw_sample(source, str(random.choice(names)), configuration, random, forced=index >= configuration.batch - forced)
+        _draw_sample(
+            source, str(random.choice(names)), configuration, random, forced=index >= configuration.batch - forced
+        )
         for index in range(configuration.batch)
     )
     intensity = draw_intensity(configuration.augmentation, configuration.batch, channels, random)
@@ -87,7 +89,7 @@ def _draw_sample(
     voxel = _foreground_voxel(source, name, random) if forced else None
     slice_index = None
     space: tuple[int, ...] = shape
-    if configuration.dimensions == 2:  # noqa: PLR2004 (a plane)
+    if configuration.dimensions == 2:
         slice_index = int(random.integers(shape[0])) if voxel is None else voxel[0]
         space = shape[1:]
         voxel = None if voxel is None else voxel[1:]

@@ -48,8 +48,8 @@ def draw_matrix(
         return None
     matrix = np.eye(dimensions)
     if rotate:
-        planes = [(0, 1)] if dimensions == 2 else [(1, 2), (0, 2), (0, 1)]  # noqa: PLR2004 (a plane)
-        if augmentation.in_plane_only and dimensions == 3:  # noqa: PLR2004 (space)
+        planes = [(0, 1)] if dimensions == 2 else [(1, 2), (0, 2), (0, 1)]
+        if augmentation.in_plane_only and dimensions == 3:
             planes = planes[:1]
         for (a, b), angle in zip(planes, angles, strict=False):
             turn = np.eye(dimensions)
@@ -60,7 +60,7 @@ def draw_matrix(
         matrix = matrix * spacing[None, :] / spacing[:, None]
     if scale:
         factors = np.full(dimensions, factor)
-        if augmentation.in_plane_only and dimensions == 3:  # noqa: PLR2004 (space)
+        if augmentation.in_plane_only and dimensions == 3:
             factors[0] = 1.0
         matrix = matrix * factors[None, :]
     return tuple(tuple(float(v) for v in row) for row in matrix)
@@ -68,7 +68,7 @@ def draw_matrix(
 
 def draw_mirror(augmentation: Augmentation, random: np.random.Generator) -> tuple[int, ...]:
     """Draw the axes to flip, each with probability one half."""
-    return tuple(axis for axis in augmentation.mirror_axes if random.random() < 0.5)  # noqa: PLR2004 (a coin)
+    return tuple(axis for axis in augmentation.mirror_axes if random.random() < 0.5)
 
 
 def source_box(draw: SpatialDraw, patch: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -139,7 +139,7 @@ def _sample(array: Tensor, grid: Tensor, mode: str) -> Tensor:
 
 def _sample_label(label: Tensor, grid: Tensor, classes: int) -> Tensor:
     if label.shape[0] > 1:
-        return (_sample((label > 0).float(), grid, "bilinear") > 0.5).to(label.dtype)  # noqa: PLR2004 (majority)
+        return (_sample((label > 0).float(), grid, "bilinear") > 0.5).to(label.dtype)
     if classes > MAXIMUM_ONE_HOT:
         return _sample(label, grid, "nearest").round().to(label.dtype)
     values = [*range(classes), IGNORE] if bool((label == IGNORE).any()) else list(range(classes))

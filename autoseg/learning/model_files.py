@@ -1,0 +1,197 @@
+"""The model folder: plan, fingerprint and weights, self-contained and movable.
+
+Weights are safetensors; `model.json` names them with their SHA-256. Nothing in the folder is executed: the network is
+built from the plan by a literal mapping.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from autoseg.core.errors import AutosegError
+from autoseg.core.files import write_bytes
+from autoseg.learning.network import build_network, output_count
+from planners.fingerprint import Fingerprint
+from planners.plan import Plan
+
+MODEL_NAME = "model.json"
+PLAN_NAME = "plan.json"
+FINGERPRINT_NAME = "fingerprint.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkFile:
+    """One trained network: its file inside the model folder, and what it scored on its validation cases."""
+
+    configuration: str
+    fold: int
+    file: str
+    sha256: str
+    steps: int
+    seconds: float
+    validation_dice: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRecord:
+    """What a model folder holds. `configuration` is the one that predicts; its networks are averaged."""
+
+    schema: ClassVar[str] = "autoseg.model/1"
+
+    dataset: str
+    version: str
+    configuration: str
+    networks: tuple[NetworkFile, ...]
+    mirror_axes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedNetwork:
+    """A network in evaluation mode on its device."""
+
+    configuration: str
+    fold: int
+    module: nn.Module
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """A model ready to predict; `networks` are those of the record's configuration; `digest` names the whole model."""
+
+    record: ModelRecord
+    plan: Plan
+    fingerprint: Fingerprint
+    networks: tuple[LoadedNetwork, ...]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedNetwork:
+    """A network to be saved."""
+
+    configuration: str
+    fold: int
+    module: nn.Module
+    steps: int
+    seconds: float
+    validation_dice: float | None
+
+
+def weights_bytes(module: nn.Module) -> bytes:
+    """Return the module's weights as safetensors bytes, the same for the same weights."""
+    from safetensors.torch import save
+
+    return save({name: tensor.detach().cpu().contiguous() for name, tensor in sorted(module.state_dict().items())})
+
+
+def save_network(folder: Path, trained: TrainedNetwork) -> NetworkFile:
+    """Write one network's weights into a model folder."""
+    data = weights_bytes(trained.module)
+    name = f"{trained.configuration}-fold_{trained.fold}.safetensors"
+    write_bytes(folder / name, data)
+    return NetworkFile(
+        configuration=trained.configuration,
+        fold=trained.fold,
+        file=name,
+        sha256=hashlib.sha256(data).hexdigest(),
+        steps=trained.steps,
+        seconds=trained.seconds,
+        validation_dice=trained.validation_dice,
+    )
+
+
+def save_model(folder: Path, record: ModelRecord, plan: Plan, fingerprint: Fingerprint) -> None:
+    """Write plan, fingerprint and, last, the record that makes the folder a model; weights are there already."""
+    from autoseg.core.records import write_record
+
+    write_record(folder / PLAN_NAME, plan)
+    write_record(folder / FINGERPRINT_NAME, fingerprint)
+    write_record(folder / MODEL_NAME, record)
+
+
+def find_model(path: Path) -> Path:
+    """Return the model folder that `path` is, or holds as a workspace.
+
+    Raises:
+        AutosegError: there is no model.
+
+    """
+    for folder in (path, path / "model"):
+        if (folder / MODEL_NAME).is_file():
+            return folder
+    raise AutosegError.at(
+        path, "no trained model here (no model.json)", "give a workspace after training, or its model/"
+    )
+
+
+def load_model_record(folder: Path) -> ModelRecord:
+    """Read what a model folder holds.
+
+    Raises:
+        AutosegError: the record is damaged, or names a file outside the folder.
+
+    """
+    from autoseg.core.records import read_record
+
+    record = read_record(folder / MODEL_NAME, ModelRecord)
+    for network in record.networks:
+        if Path(network.file).name != network.file:
+            raise AutosegError.at(folder / MODEL_NAME, f"weights {network.file!r} lie elsewhere", "use an intact model")
+    return record
+
+
+def load_networks(path: Path, device: torch.device) -> LoadedModel:
+    """Load the model that `path` is or holds, its networks in evaluation mode on `device`.
+
+    Raises:
+        AutosegError: no model, or a file of it is missing, damaged or does not fit the plan.
+
+    """
+    from autoseg.core.records import read_record
+
+    folder = find_model(path)
+    record = load_model_record(folder)
+    plan = read_record(folder / PLAN_NAME, Plan)
+    fingerprint = read_record(folder / FINGERPRINT_NAME, Fingerprint)
+    chosen = [n for n in record.networks if n.configuration == record.configuration]
+    if not chosen:
+        raise AutosegError.at(folder, "the model names no network", "train again")
+    networks = tuple(
+        LoadedNetwork(configuration=n.configuration, fold=n.fold, module=_load_module(folder, n, plan, device))
+        for n in chosen
+    )
+    digest = hashlib.sha256("".join(n.sha256 for n in chosen).encode()).hexdigest()
+    return LoadedModel(record=record, plan=plan, fingerprint=fingerprint, networks=networks, digest=digest)
+
+
+def foreground_names(plan: Plan) -> tuple[str, ...]:
+    """Names of the labels that are predicted, in the order of the network's outputs."""
+    return tuple(label.name for label in plan.labels if label.role == "foreground")
+
+
+def plan_outputs(plan: Plan) -> int:
+    """Logit channels of every network of `plan`."""
+    return output_count(len(foreground_names(plan)), plan.target)
+
+
+def _load_module(folder: Path, network: NetworkFile, plan: Plan, device: torch.device) -> nn.Module:
+    from safetensors.torch import load
+
+    path = folder / network.file
+    if not path.is_file():
+        raise AutosegError.at(path, "missing", "copy the whole model folder")
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != network.sha256:
+        raise AutosegError.at(path, "damaged: its SHA-256 is not the one in model.json", "copy the model again")
+    module = build_network(plan.configuration(network.configuration), len(plan.channels), plan_outputs(plan))
+    try:
+        module.load_state_dict(load(data))
+    except RuntimeError as error:
+        raise AutosegError.at(
+            path, "the weights do not fit the plan's network", "use weights and plan of one run"
+        ) from error
+    return module.to(device).eval().requires_grad_(False)
