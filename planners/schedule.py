@@ -1,0 +1,89 @@
+"""How long a step takes, how many there are, and how learning proceeds over them."""
+
+import math
+from dataclasses import replace
+
+from planners.memory import layers, network_of
+from planners.plan import Configuration, Schedule
+from planners.recipe import Budget, Machine, Recipe
+from planners.topology import Network
+
+# Cost of a step in forward passes: backward computes the gradients of inputs and of weights, each as costly again.
+FORWARD_AND_BACKWARD = 3
+_OPERATIONS_PER_MULTIPLY_ADD = 2
+
+
+def forward_operations(network: Network) -> float:
+    """Return the operations of one forward pass of one sample: twice the multiply-adds of its convolutions."""
+    return float(_OPERATIONS_PER_MULTIPLY_ADD * sum(layer.multiply_adds for layer in layers(network)))
+
+
+def operations_per_step(configuration: Configuration, channels: int, outputs: int) -> float:
+    """Return the operations of one training step: forward and backward of the whole batch."""
+    network = network_of(configuration, channels, outputs)
+    return FORWARD_AND_BACKWARD * configuration.batch * forward_operations(network)
+
+
+def seconds_per_step(configuration: Configuration, channels: int, outputs: int, machine: Machine) -> float | None:
+    """Return the expected seconds of one training step on `machine`, None if its speed was not measured."""
+    network = network_of(configuration, channels, outputs)
+    return network_seconds(network, configuration.batch, machine)
+
+
+def network_seconds(network: Network, batch: int, machine: Machine) -> float | None:
+    """Return the expected seconds of one training step of `batch` samples, None if nothing was measured."""
+    if machine.flops_per_s is None:
+        return None
+    compute = FORWARD_AND_BACKWARD * batch * forward_operations(network) / machine.flops_per_s
+    if machine.bytes_per_s is None:
+        return compute
+    return compute + batch * _elementwise_bytes(network) / machine.bytes_per_s
+
+
+def _elementwise_bytes(network: Network) -> float:
+    """Bytes that norms, activations and concatenations of one sample move, forward and backward, in float32."""
+    passes, float32 = 8, 4  # norm and activation: read and write once each, forward and backward
+    return (
+        float(sum(layer.features_out * layer.voxels for layer in layers(network) if layer.normalized))
+        * passes
+        * float32
+    )
+
+
+def training_seconds(budget: Budget, recipe: Recipe) -> float | None:
+    """Return the seconds that training may take, None without a time budget."""
+    return None if budget.seconds is None else budget.seconds * recipe.training_share
+
+
+def wanted_steps(budget: Budget, recipe: Recipe) -> int:
+    """Return how many steps a time budget should hold at least.
+
+    Longer budgets buy half more steps and half larger networks (in ratios): the number grows with the root of time.
+    """
+    seconds = training_seconds(budget, recipe) or recipe.steps_reference_seconds
+    return round(recipe.steps_wanted * max(1.0, math.sqrt(seconds / recipe.steps_reference_seconds)))
+
+
+def schedule(budget: Budget, recipe: Recipe) -> Schedule:
+    """Return the recipe's schedule for a budget: its steps, the clock (steps None), or the recipe's own length."""
+    if budget.steps is not None:
+        per_epoch = max(1, min(recipe.schedule.steps_per_epoch, budget.steps // 10))
+        return replace(recipe.schedule, steps=budget.steps, steps_per_epoch=per_epoch)
+    if budget.seconds is not None:
+        return replace(recipe.schedule, steps=None)
+    return replace(recipe.schedule, steps=recipe.steps_without_budget)
+
+
+def supervision_weights(stages: int, coarsest: float) -> tuple[float, ...] | None:
+    """Return the loss weights of the decoder's outputs, full resolution first; None for the full resolution alone.
+
+    Each output weighs half the one above it, the coarsest `coarsest`; together 1. Where that leaves nothing to
+    divide by, or one output, only the full resolution is supervised. Source: nnU-Net, _build_loss.
+    """
+    outputs = stages - 1
+    weights = [1 / 2**level for level in range(outputs)]
+    if outputs > 1:
+        weights[-1] = coarsest
+        total = sum(weights)
+        return tuple(weight / total for weight in weights)
+    return None
