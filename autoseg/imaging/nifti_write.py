@@ -12,7 +12,6 @@ from autoseg.core.errors import AutosegError
 from autoseg.core.files import write_atomically
 from autoseg.imaging.geometry import xyz_affine
 from autoseg.imaging.nifti import read_nifti, read_raw_header
-from autoseg.imaging.read import IMAGE_ENDINGS, ending_of
 from autoseg.imaging.volume import Grid, Volume
 
 if TYPE_CHECKING:
@@ -30,10 +29,7 @@ _UNITS_MM = 2
 
 def write_nifti_label(path: Path, array: NDArray[Any], grid: Grid, like: Path | None) -> None:
     """Write a label map (z, y, x); geometry fields are those of the NIfTI file `like`, else made from `grid`."""
-    if like is not None and IMAGE_ENDINGS.get(ending_of(like)) == "nifti":
-        raw = read_raw_header(like).copy()
-    else:
-        raw = _new_header(grid)
+    raw = _new_header(grid) if like is None else read_raw_header(like).copy()
     raw["dim"] = [min(int(raw["dim"][0]), 3), *array.shape[::-1], 1, 1, 1, 1]
     raw["intent_code"], raw["intent_name"] = _INTENT_LABEL, b""
     raw["intent_p1"] = raw["intent_p2"] = raw["intent_p3"] = 0
@@ -75,7 +71,7 @@ def _write(path: Path, array: NDArray[Any], raw: "Nifti1Header") -> None:
 
     def writer(temporary: Path) -> None:
         with temporary.open("wb") as handle:
-            if ending_of(path) == ".nii.gz":
+            if path.name.lower().endswith(".gz"):
                 _compress(handle.write, (head, *(plane.tobytes() for channel in voxels for plane in channel)))
             else:
                 handle.write(head)

@@ -1,7 +1,7 @@
 """One door for every image file: `read_image`, `read_header`, `read_label`."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -10,21 +10,45 @@ import numpy as np
 from autoseg.core.errors import AutosegError
 from autoseg.imaging.checks import as_integers, refuse_non_finite
 from autoseg.imaging.header import Header
+from autoseg.imaging.itk import read_itk, read_itk_header
 from autoseg.imaging.nifti import read_nifti, read_nifti_header
+from autoseg.imaging.raster import read_raster, read_raster_header, read_raster_label
+from autoseg.imaging.tiff import read_tiff, read_tiff_header, read_tiff_label
 from autoseg.imaging.volume import Volume
 
 __all__ = ["IMAGE_ENDINGS", "Header", "ending_of", "read_header", "read_image", "read_label"]
 
-IMAGE_ENDINGS: Mapping[str, str] = MappingProxyType(
-    {
-        ".nii.gz": "nifti",
-        ".nii": "nifti",
-    }
-)
+IMAGE_ENDINGS: Mapping[str, str] = MappingProxyType({
+    ".nii.gz": "nifti",
+    ".nii": "nifti",
+    ".nrrd": "itk",
+    ".nhdr": "itk",
+    ".mha": "itk",
+    ".mhd": "itk",
+    ".png": "raster",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+    ".bmp": "raster",
+    ".gif": "raster",
+    ".jpg": "raster",
+    ".jpeg": "raster",
+})  # fmt: skip
 """Ending (lower case) -> family of readers. A folder is read as a DICOM series."""
 
-_READERS: Mapping[str, Callable[[Path], Volume]] = MappingProxyType({"nifti": read_nifti})
-_HEADER_READERS: Mapping[str, Callable[[Path], Header]] = MappingProxyType({"nifti": read_nifti_header})
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Readers:
+    image: Callable[[Path], Volume]
+    label: Callable[[Path], Volume]
+    header: Callable[[Path], Header]
+
+
+_READERS: Mapping[str, _Readers] = MappingProxyType({
+    "nifti": _Readers(image=read_nifti, label=read_nifti, header=read_nifti_header),
+    "itk": _Readers(image=read_itk, label=read_itk, header=read_itk_header),
+    "raster": _Readers(image=read_raster, label=read_raster_label, header=read_raster_header),
+    "tiff": _Readers(image=read_tiff, label=read_tiff_label, header=read_tiff_header),
+})  # fmt: skip
 
 
 def ending_of(path: Path) -> str:
@@ -49,26 +73,27 @@ def read_image(path: Path) -> Volume:
         ResourceError: larger than the memory.
 
     """
-    volume = _READERS[_family(path)](path)
+    volume = _READERS[_family(path)].image(path)
     refuse_non_finite(path, volume.array)
     return volume
 
 
 def read_header(path: Path) -> Header:
     """Read grid, channels and type without the pixels; raises as `read_image` does for what the header shows."""
-    return _HEADER_READERS[_family(path)](path)
+    return _READERS[_family(path)].header(path)
 
 
 def read_label(path: Path) -> Volume:
     """Read a label map: one channel of integers, shape (1, z, y, x).
 
-    A colour image whose channels are equal is read as gray.
+    A colour image whose channels are equal is read as gray; of a colour palette the index is the label.
 
     Raises:
         AutosegError: as `read_image`; several channels, or values that are not whole numbers.
 
     """
-    volume = read_image(path)
+    volume = _READERS[_family(path)].label(path)
+    refuse_non_finite(path, volume.array)
     array = volume.array
     if len(array) > 1 and all(np.array_equal(array[0], channel) for channel in array[1:]):
         array = array[:1]

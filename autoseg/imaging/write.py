@@ -7,12 +7,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoseg.core.errors import AutosegError
+from autoseg.imaging.itk import write_itk_label
 from autoseg.imaging.nifti_write import write_nifti_image, write_nifti_label
+from autoseg.imaging.raster import write_raster_label
 from autoseg.imaging.read import IMAGE_ENDINGS, ending_of, read_header
+from autoseg.imaging.tiff import write_tiff_label
 from autoseg.imaging.volume import Grid, Volume
 
-_LABEL_ENDINGS = {"": ".nii.gz"}
-"""Ending of an image -> ending of its label map, where it is another one: a folder is a DICOM series."""
+_LABEL_ENDINGS = {
+    "": ".nii.gz",  # a folder: a DICOM series
+    ".nhdr": ".nrrd",  # header and voxels apart cannot be replaced in one step
+    ".mhd": ".mha",
+    ".gif": ".png",
+    ".jpg": ".png",  # lossy
+    ".jpeg": ".png",
+}
+"""Ending of an image -> ending of its label map, where it is another one."""
 
 
 def label_ending(image: Path) -> str:
@@ -35,10 +45,20 @@ def write_label(path: Path, array: NDArray[np.uint8] | NDArray[np.uint16], like:
     grid = like.grid if isinstance(like, Volume) else read_header(like).grid
     _check(array, grid)
     family = IMAGE_ENDINGS.get(ending_of(path), "")
+    kept = like if isinstance(like, Path) and IMAGE_ENDINGS.get(ending_of(like)) == family else None
+    if label_ending(path) != ending_of(path):
+        family = ""
     if family == "nifti":
-        write_nifti_label(path, array, grid, like if isinstance(like, Path) else None)
+        write_nifti_label(path, array, grid, kept)
+    elif family == "itk":
+        write_itk_label(path, array, grid, kept)
+    elif family == "tiff":
+        write_tiff_label(path, array, grid)
+    elif family == "raster" and grid.shape[0] == 1:
+        write_raster_label(path, array)
     else:
-        raise AutosegError.at(path, "is not a format for label maps", "let its name end in .nii.gz")
+        known = label_ending(like if isinstance(like, Path) else path)
+        raise AutosegError.at(path, "is not a format for this label map", f"let its name end in {known}")
 
 
 def write_image(path: Path, volume: Volume) -> None:
