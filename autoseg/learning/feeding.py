@@ -165,7 +165,7 @@ def _to_device(block: SourceBlock, device: torch.device) -> SourceBlock:
 
 
 def read_block(source: CaseSource, sample: SampleDraw, patch: tuple[int, ...]) -> SourceBlock:
-    """Read the voxels of one sample; a patch that is not interpolated is padded to its size (image 0, label OUTSIDE)."""
+    """Read the voxels of one sample; one that is not interpolated is padded to its size (image 0, label OUTSIDE)."""
     shape: tuple[int, ...] = source.shape(sample.name)
     space = shape if sample.slice_index is None else shape[1:]
     lower, upper = source_box(sample.spatial, patch)

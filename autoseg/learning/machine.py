@@ -65,7 +65,7 @@ def _device_memory(device: torch.device) -> int:
 
 def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     return device.type == "cpu"
 
 

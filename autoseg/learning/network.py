@@ -10,7 +10,7 @@ otherwise the full-resolution logits alone, shape (batch, outputs, *spatial).
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,21 +20,24 @@ from planners.plan import Architecture, Configuration, Stage
 NEGATIVE_SLOPE = 0.01  # leaky ReLU; nnU-Net's value, also the gain of the Kaiming initialisation below
 NORM_EPS = 1e-5
 
-_CONV = MappingProxyType({2: nn.Conv2d, 3: nn.Conv3d})
-_TRANSPOSED = MappingProxyType({2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d})
-_POOL = MappingProxyType({2: nn.AvgPool2d, 3: nn.AvgPool3d})
-_NORM = MappingProxyType({2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d})
+# Any: torch's stubs do not admit that every one of these takes a tuple per axis.
+_CONV: Mapping[int, Any] = MappingProxyType({2: nn.Conv2d, 3: nn.Conv3d})
+_TRANSPOSED: Mapping[int, Any] = MappingProxyType({2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d})
+_POOL: Mapping[int, Any] = MappingProxyType({2: nn.AvgPool2d, 3: nn.AvgPool3d})
+_NORM: Mapping[int, Any] = MappingProxyType({2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d})
 
 
 def _norm(features: int, dimensions: int) -> nn.Module:
-    return _NORM[dimensions](features, eps=NORM_EPS, affine=True)
+    norm: nn.Module = _NORM[dimensions](features, eps=NORM_EPS, affine=True)
+    return norm
 
 
 def _convolution(
     inputs: int, outputs: int, kernel: Sequence[int], stride: Sequence[int], *, bias: bool = True
 ) -> nn.Module:
     padding = tuple((k - 1) // 2 for k in kernel)
-    return _CONV[len(kernel)](inputs, outputs, tuple(kernel), tuple(stride), padding, bias=bias)
+    convolution: nn.Module = _CONV[len(kernel)](inputs, outputs, tuple(kernel), tuple(stride), padding, bias=bias)
+    return convolution
 
 
 class ConvolutionBlock(nn.Sequential):
@@ -85,7 +88,8 @@ class AttentionGate(nn.Module):
 
     def forward(self, skip: Tensor, gate: Tensor) -> Tensor:
         """Return `skip` times a weight in (0, 1) per voxel."""
-        return skip * self.weight(self.project_skip(skip) + self.project_gate(gate))
+        weighted: Tensor = skip * self.weight(self.project_skip(skip) + self.project_gate(gate))
+        return weighted
 
 
 def _plain_stage(inputs: int, stage: Stage) -> nn.Sequential:
@@ -180,9 +184,8 @@ class UNet(nn.Module):
     def _silence_residual_branches(self) -> None:
         for module in self.modules():
             if isinstance(module, ResidualBlock):
-                norm = module.second[-1]
-                nn.init.zeros_(norm.weight)
-                nn.init.zeros_(norm.bias)
+                for parameter in module.second[-1].parameters():
+                    nn.init.zeros_(parameter)
 
 
 def _initialise(module: nn.Module) -> None:

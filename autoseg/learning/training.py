@@ -35,7 +35,7 @@ MAXIMUM_CONSECUTIVE_SKIPS = 20  # non-finite steps in a row before the training 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingTask:
-    """What to train. Exactly one of `steps` and `seconds` is given; `identity` names everything the result depends on."""
+    """What to train. One of `steps` and `seconds` is given; `identity` names everything the result depends on."""
 
     configuration: Configuration
     channels: int
@@ -241,7 +241,8 @@ def _train_step(task: TrainingTask, state: _State, batch: Batch, progress: float
 @torch.no_grad()
 def _average(state: _State, schedule: Schedule) -> None:
     decay = 0.0 if schedule.ema_decay is None else min(schedule.ema_decay, (1 + state.step) / (10 + state.step))
-    averaged, current = list(state.averaged.parameters()), list(state.network.parameters())
+    averaged: list[Tensor] = list(state.averaged.parameters())
+    current: list[Tensor] = list(state.network.parameters())
     torch._foreach_lerp_(averaged, current, 1 - decay)
 
 
