@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from planners.fingerprint import Fingerprint
 from planners.plan import Augmentation, Configuration
 from planners.recipe import Recipe
 
@@ -15,28 +16,34 @@ _TURNS_2D = ((0, 1),)
 _TURNS_3D = ((1, 2), (2, 0), (0, 1))
 
 
-def augmentation(patch: Sequence[int], recipe: Recipe) -> Augmentation:
-    """Return the recipe's augmentation for a patch.
+def augmentation(patch: Sequence[int], fingerprint: Fingerprint, recipe: Recipe) -> Augmentation:
+    """Return the recipe's augmentation for a patch; `rotation_deg` is (low, high) of the angle about each axis.
 
-    `rotation_deg` has one angle in 2D and one per axis in 3D, each drawn from -angle to +angle. Flat 3D patches turn
-    in the plane only, because thick slices cannot be turned into each other; elongated 2D patches turn little.
-    Source: nnU-Net, configure_rotation_dummyDA_mirroring_and_inital_patch_size.
+    Flat 3D patches turn in the plane only, because thick slices cannot be turned into each other; elongated 2D patches
+    turn little. Source: nnU-Net, configure_rotation_dummyDA_mirroring_and_inital_patch_size. By the recipe's rule,
+    turning upside down and mirroring are left to images that have no upright position.
     """
-    in_plane_only = False
-    rotation: tuple[float, ...]
-    if len(patch) == _VOLUME:
-        in_plane_only = max(patch) / patch[0] > recipe.in_plane_above
-        rotation = (recipe.rotation_plane_deg, 0.0, 0.0) if in_plane_only else (recipe.rotation_volume_deg,) * _VOLUME
-    elif max(patch) / min(patch) > recipe.elongated_above:
-        rotation = (recipe.rotation_elongated_deg,)
+    upright = has_upright_position(fingerprint)
+    plane_deg = recipe.rotation_upright_deg if upright else recipe.rotation_plane_deg
+    in_plane_only = len(patch) == _VOLUME and max(patch) / patch[0] > recipe.in_plane_above
+    if in_plane_only:
+        angle = plane_deg
+    elif len(patch) == _VOLUME:
+        angle = recipe.rotation_volume_deg
     else:
-        rotation = (recipe.rotation_plane_deg,)
+        angle = recipe.rotation_elongated_deg if max(patch) / min(patch) > recipe.elongated_above else plane_deg
+    mirrored = recipe.mirror == "all-axes" or (recipe.mirror == "without-upright-position" and not upright)
     return replace(
         recipe.augmentation,
-        rotation_deg=rotation,
-        mirror_axes=tuple(range(len(patch))) if recipe.mirror else (),
+        rotation_deg=(-angle, angle),
+        mirror_axes=tuple(range(len(patch))) if mirrored else (),
         in_plane_only=in_plane_only,
     )
+
+
+def has_upright_position(fingerprint: Fingerprint) -> bool:
+    """Return whether images show a body in a usual position; what lies under a microscope does not."""
+    return any(channel.modality != "microscopy" for channel in fingerprint.channels)
 
 
 def loader_patch(configuration: Configuration) -> tuple[int, ...]:

@@ -98,7 +98,7 @@ def data_width(shape: Topology, task: Task, recipe: Recipe) -> int:
 
 
 def data_batch(space: Space, task: Task, recipe: Recipe, shape: Topology) -> int:
-    """Return the recipe's batch, no larger than the cases, nor than its share of the voxels, nor less than its least."""
+    """Return the recipe's batch, at most the cases and its share of their voxels, at least its smallest."""
     by_data = round(space.dataset_voxels * recipe.batch_share / math.prod(shape.patch))
     preferred = limits_of(recipe, len(shape.patch)).batch_preferred
     return max(recipe.batch_min, min(preferred, by_data, task.n_training))

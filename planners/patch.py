@@ -22,7 +22,8 @@ class Space:
 class Task:
     """What a network has to read and write, and how much there is to learn from.
 
-    `label_entries` counts background, foreground and ignore; `foreground_voxels`, over all training cases, is None where it was not counted.
+    `label_entries` counts background, foreground and ignore. `foreground_voxels` is the sum over all training cases,
+    None where it was not counted.
     """
 
     channels: int

@@ -144,7 +144,7 @@ def _configuration(name: ConfigurationName, space: Space, sizes: Sizes, inputs: 
         normalizations=tuple(
             normalization(channel, inputs.fingerprint, recipe) for channel in inputs.fingerprint.channels
         ),
-        augmentation=augmentation(sizes.network.patch, recipe),
+        augmentation=augmentation(sizes.network.patch, inputs.fingerprint, recipe),
         schedule=schedule(inputs.budget, recipe),
         feature_map_estimate=sizes.elements,
         estimated_bytes=0,
