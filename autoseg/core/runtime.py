@@ -94,6 +94,17 @@ def memory_bytes() -> int:
     return min(installed, int(limit)) if limit.isdigit() else installed
 
 
+def process_seconds() -> float:
+    """Return how long this process exists, in seconds, Python's start included; 0 where the system does not tell."""
+    try:
+        fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        uptime_s = float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
+    except OSError:
+        return 0.0
+    start_field = 19  # "starttime", the 22nd of proc_pid_stat(5); the first two stand before the parenthesis
+    return max(0.0, uptime_s - int(fields[start_field]) / os.sysconf("SC_CLK_TCK"))
+
+
 def has_cuda_driver() -> bool:
     """Whether an NVIDIA driver with at least one GPU is loaded; asks the kernel, so torch stays unloaded."""
     return any(Path("/proc/driver/nvidia/gpus").glob("*")) or Path("/dev/nvidia0").exists()

@@ -1,6 +1,7 @@
 """Where everything that a run makes lies: one folder, every path named once."""
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import ClassVar
 
@@ -62,6 +63,16 @@ class Workspace:
         return self.root / "machine.json"
 
     @property
+    def budget(self) -> Path:
+        """How much of the time contract is spent (Spent)."""
+        return self.root / "budget.json"
+
+    @property
+    def provenance(self) -> Path:
+        """Which steps are finished, with which inputs (Provenance)."""
+        return self.root / "provenance.json"
+
+    @property
     def run_log(self) -> Path:
         """One JSON line per step run: arguments, versions, seconds."""
         return self.root / "run.jsonl"
@@ -93,9 +104,10 @@ def open_workspace(root: Path, dataset: Path, seed: int) -> Workspace:
     """Return the workspace at `root` for the folder `dataset`, making it when it does not exist.
 
     Raises:
-        AutosegError: it belongs to another dataset, or `root` lies inside the dataset.
+        AutosegError: there is no such dataset, the workspace belongs to another one, or it lies inside the dataset.
 
     """
+    existing_folder(dataset)
     workspace = Workspace(root.absolute())
     folder = dataset.resolve()
     if workspace.root.resolve().is_relative_to(folder):
@@ -114,3 +126,21 @@ def open_workspace(root: Path, dataset: Path, seed: int) -> Workspace:
 def default_root(dataset: Path) -> Path:
     """`./NAME.autoseg`, NAME being the dataset folder's name."""
     return Path.cwd() / f"{dataset.resolve().name}{SUFFIX}"
+
+
+def existing_folder(path: Path) -> Path:
+    """Return `path` if it is a folder.
+
+    Raises:
+        AutosegError: it is not; a neighbour with a similar name is suggested.
+
+    """
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise AutosegError.at(path, "a file, not a folder", "give the folder that holds the images")
+    parent = path.absolute().parent
+    names = [entry.name for entry in parent.iterdir() if entry.is_dir()] if parent.is_dir() else []
+    close = get_close_matches(path.name, names, n=1)
+    mend = f"did you mean {path.with_name(close[0])}?" if close else "check the path"
+    raise AutosegError.at(path, "no such folder", mend)

@@ -21,9 +21,22 @@ def test_a_workspace_of_another_dataset_is_refused(tmp_path):
 
 
 def test_nothing_is_written_into_a_dataset(tmp_path):
+    (tmp_path / "liver").mkdir()
     with pytest.raises(AutosegError, match="lies inside the dataset"):
         open_workspace(tmp_path / "liver" / "w.autoseg", tmp_path / "liver", seed=0)
-    assert list(tmp_path.iterdir()) == []
+    assert list((tmp_path / "liver").iterdir()) == []
+
+
+def test_a_dataset_that_is_not_there_is_one_line_with_a_suggestion(tmp_path):
+    (tmp_path / "hippocampus").mkdir()
+    (tmp_path / "readme.txt").write_text("x")
+    with pytest.raises(AutosegError, match=r"no such folder; did you mean .*hippocampus\?"):
+        open_workspace(tmp_path / "w", tmp_path / "hipocampus", seed=0)
+    with pytest.raises(AutosegError, match="no such folder; check the path"):
+        open_workspace(tmp_path / "w", tmp_path / "nowhere" / "deep", seed=0)
+    with pytest.raises(AutosegError, match="a file, not a folder"):
+        open_workspace(tmp_path / "w", tmp_path / "readme.txt", seed=0)
+    assert not (tmp_path / "w").exists()
 
 
 def test_the_default_is_named_after_the_dataset(tmp_path, monkeypatch):

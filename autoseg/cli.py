@@ -1,0 +1,347 @@
+"""The command line: one command per step, arguments -> call -> result. stdout is for results, stderr for people."""
+
+import contextlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, NoReturn
+
+from cyclopts import App, CycloptsError, Parameter
+
+from autoseg.core.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FINDINGS, EXIT_OUR_ERROR, EXIT_RESOURCES, AutosegError
+from autoseg.core.runtime import process_seconds, say
+from autoseg.core.stopping import StoppedError
+from autoseg.datasets.options import Options as Reading
+from autoseg.options import Device, PlanAndTrainOptions, PlanCommand, TrainCommand
+
+_FLAT = Parameter(name="*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Talk:
+    """How a command talks; the same for all of them."""
+
+    json: bool = False
+    """Print the record as JSON on stdout, nothing else."""
+
+    verbose: Annotated[bool, Parameter(alias="-v")] = False
+    """Show tracebacks."""
+
+    quiet: Annotated[bool, Parameter(alias="-q")] = False
+    """No progress; errors only."""
+
+
+_TALK = Talk()
+_READING = Reading()
+_PLAN_AND_TRAIN = PlanAndTrainOptions()
+_PLAN = PlanCommand()
+_TRAIN = TrainCommand()
+_DEMO_FOLDER = Path("autoseg-demo")
+Talking = Annotated[Talk, _FLAT]
+
+app = App(
+    name="autoseg",
+    help="A folder of labelled scans in, a trained model and segmentations out. Start: autoseg plan-and-train DATASET",
+    help_epilogue="Every command takes --json, -v (tracebacks) and -q (quiet). Research use, not a diagnosis.",
+    help_format="plaintext",
+    version=lambda: version("autoseg"),
+    suppress_keyboard_interrupt=False,
+    default_parameter=Parameter(negative=()),
+)
+
+
+# ---------------------------------------------------------------------------------------------- the whole job
+@app.command(sort_key=0)
+def plan_and_train(
+    dataset: Path,
+    *,
+    options: Annotated[PlanAndTrainOptions, _FLAT] = _PLAN_AND_TRAIN,
+    reading: Annotated[Reading, _FLAT] = _READING,
+    talk: Talking = _TALK,
+) -> int:
+    """Look, fingerprint, plan, preprocess, train, validate and report; finished steps are skipped.
+
+    Args:
+        dataset: Folder of labelled images, in any usual layout; it is never written to.
+    """
+    from autoseg import pipeline
+
+    result = pipeline.plan_and_train(dataset, options, reading, running_seconds=process_seconds())
+    _tell(talk, result, pipeline.describe(result))
+    return _next(f"autoseg predict IMAGES --model {_short(Path(result.workspace))} --output DIR")
+
+
+@app.command(sort_key=1)
+def predict(
+    inputs: Path,
+    *,
+    model: Path,
+    output: Annotated[Path, Parameter(alias="-o")],
+    device: Device = "auto",
+    mirror: bool = False,
+    talk: Talking = _TALK,
+) -> int:
+    """Segment new cases, on their own grid and in their own format.
+
+    Args:
+        inputs: An image file, a DICOM series folder, or a folder of cases.
+        model: A workspace after training, or its model folder.
+        output: Folder for the label maps and measurements.csv.
+        device: Where to compute; auto takes a GPU if there is one.
+        mirror: Average over mirrored views: slower, sometimes better.
+    """
+    from autoseg.steps.predict import PredictOptions
+    from autoseg.steps.predict import predict as run
+
+    record = run(PredictOptions(inputs=inputs, model=model, output=output, device=device, mirror=mirror))
+    _tell(talk, record, f"{output}")
+    return _next(f"autoseg evaluate {output} REFERENCES")
+
+
+@app.command(sort_key=2)
+def evaluate(
+    predictions: Path,
+    references: Path,
+    *,
+    output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    partial: bool = False,
+    talk: Talking = _TALK,
+) -> int:
+    """Score predictions against references: Dice and more, with intervals.
+
+    Args:
+        predictions: Folder of label maps, or one file.
+        references: Folder of label maps, a labelled dataset, or a workspace.
+        output: Folder for scores.json and scores.csv; by default beside the predictions.
+        partial: Leave out references without a prediction instead of scoring them as empty.
+    """
+    from autoseg.core.scores import scores_table
+    from autoseg.steps.evaluate import evaluate as run
+
+    scores = run(predictions, references, output, partial=partial)
+    _tell(talk, scores, scores_table(scores))
+    return EXIT_DONE
+
+
+# ------------------------------------------------------------------------------------------------ step by step
+@app.command(sort_key=3)
+def inspect(
+    dataset: Path,
+    *,
+    workspace: Path | None = None,
+    reading: Annotated[Reading, _FLAT] = _READING,
+    talk: Talking = _TALK,
+) -> int:
+    """Look at a folder: how it is understood, and what is wrong with it.
+
+    Args:
+        dataset: Folder of labelled images; it is never written to.
+        workspace: Where everything made goes; by default ./NAME.autoseg.
+    """
+    from autoseg import groundwork, texts
+
+    opened = groundwork.open_place(dataset, workspace)
+    inspection = groundwork.looked(opened, reading)
+    _tell(talk, inspection, texts.inspection_text(inspection))
+    if inspection.errors:
+        return EXIT_FINDINGS
+    _next(f"autoseg fingerprint {_short(opened.root)}")
+    return EXIT_FINDINGS if any(f.severity == "warning" for f in inspection.findings) else EXIT_DONE
+
+
+@app.command(sort_key=4)
+def fingerprint(place: Path, *, workspace: Path | None = None, talk: Talking = _TALK) -> int:
+    """Put a dataset into numbers: shapes, spacings, intensities, structures.
+
+    Args:
+        place: A dataset or a workspace.
+        workspace: Where everything made goes; by default ./NAME.autoseg.
+    """
+    from autoseg import groundwork, texts
+
+    opened = groundwork.open_place(place, workspace)
+    made = groundwork.fingerprinted(opened)
+    _tell(talk, made, texts.fingerprint_text(made))
+    return _next(f"autoseg plan {_short(opened.root)}")
+
+
+@app.command(sort_key=5)
+def plan(
+    place: Path,
+    *,
+    options: Annotated[PlanCommand, _FLAT] = _PLAN,
+    talk: Talking = _TALK,
+) -> int:
+    """Choose networks, patches, batches and schedules from the fingerprint.
+
+    Args:
+        place: A dataset or a workspace.
+    """
+    from autoseg import groundwork, texts
+
+    opened = groundwork.open_place(place, options.workspace)
+    made = groundwork.planned_by_itself(opened, options)
+    _tell(talk, made, texts.plan_text(made, explained=options.explain))
+    return _next(f"autoseg preprocess {_short(opened.root)}")
+
+
+@app.command(sort_key=6)
+def preprocess(workspace: Path, *, configuration: str | None = None, talk: Talking = _TALK) -> int:
+    """Crop, normalise and resample every case, once per configuration.
+
+    Args:
+        workspace: A workspace with a plan.
+        configuration: One configuration of the plan; by default its first.
+    """
+    from autoseg import groundwork
+
+    opened = groundwork.open_place(workspace)
+    made = groundwork.preprocessed(opened, configuration)
+    _tell(talk, made, made.folder)
+    return _next(f"autoseg train {_short(opened.root)} --configuration {made.configuration}")
+
+
+@app.command(sort_key=7)
+def train(
+    workspace: Path,
+    *,
+    options: Annotated[TrainCommand, _FLAT] = _TRAIN,
+    talk: Talking = _TALK,
+) -> int:
+    """Train one network on one fold, going on where an earlier call stopped.
+
+    Args:
+        workspace: A workspace with preprocessed cases.
+    """
+    from autoseg import groundwork, pipeline
+
+    opened = groundwork.open_place(workspace)
+    record = pipeline.train_one(opened, options)
+    _tell(talk, record, f"{record.steps} steps in {record.seconds:.0f} s; {record.schedule}")
+    return _next(f"autoseg report {_short(opened.root)}")
+
+
+@app.command(sort_key=8)
+def report(workspace: Path, *, talk: Talking = _TALK) -> int:
+    """Draw everything that is known about a run into one self-contained page.
+
+    Args:
+        workspace: A workspace, in whatever state.
+    """
+    from autoseg import groundwork
+    from autoseg.steps.report import report as run
+
+    opened = groundwork.open_place(workspace)
+    page = run(opened)
+    _tell(talk, PathRecord(path=str(page)), str(page))
+    return _next(f"autoseg predict IMAGES --model {_short(opened.root)} --output DIR")
+
+
+@app.command(sort_key=9)
+def show(place: Path, *, talk: Talking = _TALK) -> int:
+    """Print what a model, a workspace or a record holds.
+
+    Args:
+        place: A model folder, a workspace, or one of the JSON records.
+    """
+    from autoseg.steps.show import show as run
+
+    shown = run(place)
+    _tell(talk, shown.record, shown.text)
+    return EXIT_DONE
+
+
+@app.command(sort_key=10)
+def demo(
+    *, output: Annotated[Path, Parameter(alias="-o")] = _DEMO_FOLDER, budget: str = "3m", talk: Talking = _TALK
+) -> int:
+    """Make a small synthetic CT-like dataset, run everything on it and show the result, in under five minutes.
+
+    Args:
+        output: Folder for the dataset, the workspace and the segmentations.
+        budget: Time for planning and training.
+    """
+    from autoseg import demo as demonstration
+
+    result = demonstration.run_demo(output, budget, running_seconds=process_seconds())
+    _tell(talk, result, demonstration.describe(result))
+    return _next("autoseg plan-and-train YOUR_DATASET")
+
+
+# ---------------------------------------------------------------------------------------------------- the edge
+def main() -> NoReturn:
+    """Run the command line and leave with its exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(tokens: list[str]) -> int:
+    """Run one command and return its exit code; the only place that turns exceptions into words."""
+    signal.signal(signal.SIGTERM, _terminate)
+    verbose = bool({"-v", "--verbose"} & set(tokens))
+    quiet = bool({"-q", "--quiet"} & set(tokens))
+    try:
+        with _silent() if quiet else contextlib.nullcontext():
+            code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read stdout has enough
+        return EXIT_DONE
+    except CycloptsError as error:
+        return _fail(str(error), EXIT_BAD_INPUT)
+    except AutosegError as error:
+        return _fail(str(error), error.exit_code, verbose=verbose)
+    except StoppedError as error:
+        return _fail(str(error), 128 + error.signal_number)
+    except KeyboardInterrupt:
+        return _fail("interrupted; run the same command again to go on", 128 + signal.SIGINT, verbose=verbose)
+    except MemoryError as error:
+        return _fail(f"out of memory ({error}); close other programs or take a smaller --budget", EXIT_RESOURCES)
+    except Exception as error:  # noqa: BLE001 (the edge: our own faults get their exit code, and a traceback under -v)
+        hint = "" if verbose else " (run again with -v for the traceback)"
+        return _fail(f"our own error: {type(error).__name__}: {error}{hint}", EXIT_OUR_ERROR, verbose=verbose)
+    return code if isinstance(code, int) else EXIT_DONE
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    with Path(os.devnull).open("w", encoding="utf-8") as sink, contextlib.redirect_stderr(sink):
+        yield
+
+
+def _fail(line: str, code: int, *, verbose: bool = False) -> int:
+    if verbose:
+        traceback.print_exc()
+    say(f"error: {line}")
+    return code
+
+
+def _tell(talk: Talk, record: object, text: str) -> None:
+    if talk.json:
+        from autoseg.core.records import encode
+
+        sys.stdout.write(encode(record).decode())
+    else:
+        print(text)
+
+
+def _next(command: str) -> int:
+    say(f"next: {command}")
+    return EXIT_DONE
+
+
+def _short(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""What comes before training, each step done once: look, fingerprint, plan, split. Without torch."""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from autoseg.core.errors import AutosegError
+from autoseg.core.provenance import inputs_digest, is_done, mark_done
+from autoseg.core.records import read_record, write_record
+from autoseg.core.runtime import has_cuda_driver, logged_step, say
+from autoseg.core.workspace import Workspace, WorkspaceRecord, default_root, open_workspace
+from autoseg.datasets.dataset import Dataset, Folds
+from autoseg.datasets.folds import make_folds
+from autoseg.datasets.inspection import Inspection, refuse_errors
+from autoseg.datasets.options import Options as Reading
+from autoseg.options import FoldChoice, PlanCommand, choose_budget
+from autoseg.steps.fingerprint import make_fingerprint
+from autoseg.steps.inspect import inspect
+from autoseg.steps.plan import PlanOptions, draft, plan
+from autoseg.steps.preprocess import preprocess
+from planners.fingerprint import Fingerprint
+from planners.plan import Plan
+from planners.recipe import Machine
+
+SPLITS = 5
+"""Splits of the cases; each fold holds out a fifth. Source: nnU-Net, and most published cross-validations."""
+
+
+def open_place(place: Path, workspace: Path | None = None, seed: int = 0) -> Workspace:
+    """Return the workspace that `place` is, or the one of the dataset that `place` is.
+
+    Raises:
+        AutosegError: it is neither, or the workspace belongs to another dataset.
+
+    """
+    if (place / "workspace.json").is_file():
+        return Workspace(place.absolute())
+    return open_workspace(workspace or default_root(place), place, seed)
+
+
+def looked(workspace: Workspace, reading: Reading) -> Inspection:
+    """Inspect the dataset; only files that changed since the last look are read again."""
+    dataset = Path(read_record(workspace.record, WorkspaceRecord).dataset)
+    with logged_step(workspace.run_log, "inspect", **asdict(reading)):
+        return inspect(dataset, workspace, reading)
+
+
+def fingerprinted(workspace: Workspace) -> Fingerprint:
+    """Return the fingerprint, made anew only when the dataset changed.
+
+    Raises:
+        AutosegError: the dataset cannot be trained on; the message is its first error.
+
+    """
+    if not workspace.findings.exists():
+        looked(workspace, Reading())
+    refuse_errors(read_record(workspace.findings, Inspection))
+    inputs = inputs_digest(workspace.dataset, workspace.findings)
+    if not (workspace.fingerprint.exists() and is_done(workspace.provenance, "fingerprint", inputs)):
+        with logged_step(workspace.run_log, "fingerprint"):
+            make_fingerprint(workspace)
+        mark_done(workspace.provenance, "fingerprint", inputs)
+    return read_record(workspace.fingerprint, Fingerprint)
+
+
+def planned(workspace: Workspace, options: PlanOptions) -> Plan:
+    """Return the plan, made anew only when the fingerprint, the machine or the options changed."""
+    machine = workspace.machine if options.budget.steps is None else ""
+    inputs = inputs_digest(workspace.fingerprint, machine, json.dumps(asdict(options)))
+    if not (workspace.plan.exists() and is_done(workspace.provenance, "plan", inputs)):
+        with logged_step(workspace.run_log, "plan", **asdict(options)):
+            plan(workspace, options)
+        mark_done(workspace.provenance, "plan", inputs)
+    return read_record(workspace.plan, Plan)
+
+
+def planned_by_itself(workspace: Workspace, options: PlanCommand) -> Plan:
+    """Return the plan of `autoseg plan`: one network gets the whole budget; a dry run writes nothing.
+
+    The device is the one that was measured, else a GPU if its driver is there: torch is not loaded for this.
+    """
+    fingerprinted(workspace)
+    measured = read_record(workspace.machine, Machine).device if workspace.machine.exists() else None
+    has_gpu = has_cuda_driver() if measured is None else measured != "cpu"
+    chosen = choose_budget(options.budget, options.steps, has_gpu=has_gpu)
+    say(f"budget {chosen.because}")
+    wanted = PlanOptions(recipe=options.recipe, budget=chosen.budget)
+    return draft(workspace, wanted) if options.dry_run else planned(workspace, wanted)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreprocessedCases:
+    """Where the prepared cases of a configuration lie."""
+
+    configuration: str
+    folder: str
+
+
+def preprocessed(workspace: Workspace, configuration: str | None) -> PreprocessedCases:
+    """Prepare every case for a configuration, by default the plan's first; finished cases are skipped.
+
+    Raises:
+        AutosegError: no plan yet, or the plan has no such configuration.
+
+    """
+    wanted = () if configuration is None else (configuration,)
+    name = chosen_configurations(read_record(workspace.plan, Plan), wanted)[0]
+    with logged_step(workspace.run_log, "preprocess", configuration=name):
+        preprocess(workspace, name)
+    return PreprocessedCases(configuration=name, folder=str(workspace.preprocessed(name)))
+
+
+def folded(workspace: Workspace, choice: FoldChoice, seed: int) -> tuple[int, ...]:
+    """Split the cases once and return the numbers of the folds to train.
+
+    Raises:
+        AutosegError: a fold number that the split does not have.
+
+    """
+    number = max(SPLITS, choice.count or 0)
+    inputs = inputs_digest(workspace.dataset, f"{number} {seed}")
+    if not (workspace.folds.exists() and is_done(workspace.provenance, "folds", inputs)):
+        write_record(workspace.folds, make_folds(read_record(workspace.dataset, Dataset), number, seed))
+        mark_done(workspace.provenance, "folds", inputs)
+    folds = read_record(workspace.folds, Folds)
+    wanted = choice.numbers or tuple(range(min(choice.count or 1, len(folds.folds))))
+    if max(wanted) >= len(folds.folds):
+        raise AutosegError.at(
+            f"--folds {','.join(map(str, wanted))}",
+            f"there are {len(folds.folds)} folds, numbered from 0",
+            "choose among them",
+        )
+    say(f"folds: {folds.because}")
+    return wanted
+
+
+def chosen_configurations(made: Plan, wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of the configurations to train: those wanted, else the one the planner puts first.
+
+    Raises:
+        AutosegError: one that the plan does not have.
+
+    """
+    offered = [configuration.name for configuration in made.configurations]
+    for name in wanted:
+        if name not in offered:
+            close = get_close_matches(name, offered, n=1)
+            mend = f"did you mean {close[0]}?" if close else f"choose from {', '.join(offered)}"
+            raise AutosegError.at(f"--configurations {','.join(wanted)}", f"no {name} in this dataset's plan", mend)
+    return wanted or (offered[0],)
+
+
+def forget(workspace: Workspace) -> None:
+    """Remove what steps made, so that all of it is made anew; measurements of the machine stay."""
+    for path in (workspace.root / "preprocessed", workspace.root / "training", workspace.root / "validation"):
+        shutil.rmtree(path, ignore_errors=True)
+    shutil.rmtree(workspace.model, ignore_errors=True)
+    for path in (workspace.findings, workspace.fingerprint, workspace.plan, workspace.folds):
+        path.unlink(missing_ok=True)
+    for path in (workspace.provenance, workspace.budget, workspace.report):
+        path.unlink(missing_ok=True)
+
+
+def forget_training(workspace: Workspace, configuration: str, fold: int) -> None:
+    """Remove one training, so that it starts anew."""
+    shutil.rmtree(workspace.training(configuration, fold), ignore_errors=True)

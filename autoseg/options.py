@@ -1,0 +1,191 @@
+"""What a user may say on the command line or from Python, as frozen records, and the words they say it in."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from autoseg.core.errors import AutosegError
+from planners.recipe import Budget
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+DEFAULT_CPU_BUDGET_S = 3600.0
+"""Without a GPU nobody means "until it converges"; an hour is a coffee and a result."""
+
+_UNIT_S = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanAndTrainOptions:
+    """How to go from a folder to a model; every field has a default that needs no thought."""
+
+    workspace: Path | None = None
+    """Where everything made goes; by default ./NAME.autoseg."""
+
+    budget: str = "auto"
+    """Time for the whole job: 30m, 3h, 1h30m, or none (to the recipe's end); auto: 1h on a CPU, none on a GPU."""
+
+    device: Device = "auto"
+    """Where to train; auto takes a GPU if there is one."""
+
+    configurations: str = "auto"
+    """Which networks: auto (the one the planner puts first), or names such as 2d,3d_fullres."""
+
+    folds: str = "auto"
+    """Which folds: auto (one), how many of them (1 to 5), or their numbers with commas such as 0,2."""
+
+    recipe: str = "auto"
+    """Planning rules: auto, nnunet, nnunet-resenc, nnunet-resenc-m, -l or -xl."""
+
+    steps: int | None = None
+    """Training steps per network, instead of a budget; makes runs repeatable to the last bit on a CPU."""
+
+    seed: int = 0
+    """Seed of folds, initial weights, sampling and augmentation."""
+
+    force: bool = False
+    """Make everything anew, also what is finished."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanCommand:
+    """What `autoseg plan` may be told."""
+
+    workspace: Path | None = None
+    """Where everything made goes; by default ./NAME.autoseg."""
+
+    recipe: str = "auto"
+    """Planning rules: auto, nnunet, nnunet-resenc, nnunet-resenc-m, -l or -xl."""
+
+    budget: str = "auto"
+    """Time the whole job may take, such as 30m or 3h; none trains to the recipe's end."""
+
+    steps: int | None = None
+    """Training steps per network, instead of a budget."""
+
+    explain: bool = False
+    """Print every decision with its reason."""
+
+    dry_run: bool = False
+    """Do not write plan.json."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainCommand:
+    """What `autoseg train` may be told."""
+
+    configuration: str | None = None
+    """A configuration of the plan; by default its first."""
+
+    fold: int = 0
+    """Number of the fold."""
+
+    budget: str = "auto"
+    """Time to train, such as 30m; none follows the plan's steps."""
+
+    steps: int | None = None
+    """Training steps, instead of a budget."""
+
+    device: Device = "auto"
+    """Where to train; auto takes a GPU if there is one."""
+
+    seed: int = 0
+    """Seed of initial weights, sampling and augmentation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldChoice:
+    """Which folds to train: their numbers, or the first `count` of the split."""
+
+    count: int | None
+    numbers: tuple[int, ...]
+
+
+def parse_budget(text: str) -> float | None:
+    """Return the seconds that `text` (90s, 30m, 3h, 1h30m, 2d) means, None for `none`.
+
+    Raises:
+        AutosegError: it means nothing, or less than a second.
+
+    """
+    if text == "none":
+        return None
+    parts = re.findall(r"(\d+(?:\.\d+)?)([dhms])", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise AutosegError.at(f"--budget {text}", "not a time", "write it like 30m, 3h, 1h30m or none")
+    seconds = sum(float(number) * _UNIT_S[unit] for number, unit in parts)
+    if seconds < 1:
+        raise AutosegError.at(f"--budget {text}", "less than a second", "give the job some minutes, such as 10m")
+    return seconds
+
+
+def parse_folds(text: str) -> FoldChoice:
+    """Return the folds that `text` means: `auto`, a count such as `5`, or numbers such as `0,2`.
+
+    Raises:
+        AutosegError: it is none of these.
+
+    """
+    if text == "auto":
+        return FoldChoice(count=1, numbers=())
+    if re.fullmatch(r"[1-9]\d?", text):
+        return FoldChoice(count=int(text), numbers=())
+    if re.fullmatch(r"\d+(,\d+)*,?", text) and "," in text:
+        return FoldChoice(count=None, numbers=tuple(sorted({int(n) for n in text.split(",") if n})))
+    raise AutosegError.at(
+        f"--folds {text}", "not a choice of folds", "write auto, a number such as 5, or a list such as 0,2"
+    )
+
+
+def parse_configurations(text: str) -> tuple[str, ...]:
+    """Return the configuration names in `text` (commas between); empty for `auto`."""
+    return () if text == "auto" else tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def describe_seconds(seconds: float | None) -> str:
+    """Return a time as people write it: 45s, 15m, 1h30m; `none` for None.
+
+    >>> describe_seconds(5400)
+    '1h30m'
+    """
+    if seconds is None:
+        return "none"
+    whole = round(seconds)
+    parts = [(whole // 3600, "h"), (whole % 3600 // 60, "m"), (whole % 60, "s")]
+    return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenBudget:
+    """What a job may use, and where that comes from, in words."""
+
+    budget: Budget
+    because: str
+
+
+def choose_budget(text: str, steps: int | None, *, has_gpu: bool) -> ChosenBudget:
+    """Return the budget that `--budget` and `--steps` mean on this machine.
+
+    Raises:
+        AutosegError: both are given, or one of them makes no sense.
+
+    """
+    if steps is not None:
+        if text != "auto":
+            raise AutosegError.at("--budget and --steps", "both given", "give one of them")
+        if steps < 1:
+            raise AutosegError.at(f"--steps {steps}", "not a number of steps", "give 1 or more")
+        return ChosenBudget(budget=Budget(steps=steps), because=f"{steps} steps per network (--steps)")
+    if text != "auto":
+        seconds = parse_budget(text)
+        return ChosenBudget(budget=Budget(seconds=seconds), because=f"{describe_seconds(seconds)} (--budget)")
+    if has_gpu:
+        return ChosenBudget(budget=Budget(), because="none (default on a GPU: trains to the recipe's end)")
+    because = f"{describe_seconds(DEFAULT_CPU_BUDGET_S)} (default on a CPU)"
+    return ChosenBudget(budget=Budget(seconds=DEFAULT_CPU_BUDGET_S), because=because)
+
+
+def share_budget(budget: Budget, networks: int) -> Budget:
+    """Return what each of `networks` may use of a job's budget; steps are per network already."""
+    return budget if budget.seconds is None else Budget(seconds=budget.seconds / networks)

@@ -1,0 +1,138 @@
+"""show: what a model, a workspace or a record holds, in a few lines."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from autoseg.core.errors import AutosegError
+from autoseg.core.records import read_record
+from planners.fingerprint import Fingerprint
+from planners.plan import Plan
+
+RESEARCH_USE = "research use, not a diagnosis"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownNetwork:
+    """One trained network of a model; `validation_dice` is None where nothing was validated."""
+
+    configuration: str
+    fold: int
+    steps: int
+    training_seconds: float
+    validation_dice: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCard:
+    """A model at a glance: what it was trained on, what it takes, what it gives."""
+
+    schema: ClassVar[str] = "autoseg.card/1"
+
+    model: str
+    dataset: str
+    version: str
+    n_cases: int
+    channels: tuple[str, ...]
+    modalities: tuple[str, ...]
+    labels: tuple[str, ...]
+    configuration: str
+    spacing_mm: tuple[float, ...]
+    patch: tuple[int, ...]
+    networks: tuple[ShownNetwork, ...]
+    use: str = RESEARCH_USE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A record and its text."""
+
+    record: object
+    text: str
+
+
+def show(place: Path) -> Shown:
+    """Describe the model or workspace at `place`, or print the JSON record that it is.
+
+    Raises:
+        AutosegError: there is nothing that can be shown.
+
+    """
+    if place.is_file():
+        return _show_record(place)
+    if not place.is_dir():
+        raise AutosegError.at(place, "no such file or folder", "give a workspace, its model/ or one of its records")
+    card = model_card(place)
+    return Shown(record=card, text=card_text(card))
+
+
+def model_card(place: Path) -> ModelCard:
+    """Return the card of the model that `place` is or holds.
+
+    Raises:
+        AutosegError: there is no model, or one of its records is damaged.
+
+    """
+    from autoseg.learning.model_files import FINGERPRINT_NAME, PLAN_NAME, find_model, load_model_record
+
+    folder = find_model(place)
+    record = load_model_record(folder)
+    plan = read_record(folder / PLAN_NAME, Plan)
+    fingerprint = read_record(folder / FINGERPRINT_NAME, Fingerprint)
+    configuration = plan.configuration(record.configuration)
+    return ModelCard(
+        model=str(folder),
+        dataset=record.dataset,
+        version=record.version,
+        n_cases=len(fingerprint.cases),
+        channels=plan.channels,
+        modalities=tuple(channel.modality for channel in fingerprint.channels),
+        labels=tuple(label.name for label in plan.labels if label.role == "foreground"),
+        configuration=record.configuration,
+        spacing_mm=configuration.spacing_mm,
+        patch=configuration.patch,
+        networks=tuple(
+            ShownNetwork(
+                configuration=network.configuration,
+                fold=network.fold,
+                steps=network.steps,
+                training_seconds=network.seconds,
+                validation_dice=network.validation_dice,
+            )
+            for network in record.networks
+        ),
+    )
+
+
+def card_text(card: ModelCard) -> str:
+    """Return the card as lines for people."""
+    lines = [
+        f"model          {card.model}",
+        f"trained on     {card.dataset}, {card.n_cases} cases, autoseg {card.version}",
+        f"takes          {', '.join(f'{c} ({m})' for c, m in zip(card.channels, card.modalities, strict=True))}",
+        f"gives          {', '.join(card.labels)}",
+        f"predicts with  {card.configuration}, patch {_axes(card.patch)} at {_axes(card.spacing_mm)} mm",
+    ]
+    for network in card.networks:
+        dice = "not validated" if network.validation_dice is None else f"validation Dice {network.validation_dice:.4f}"
+        lines.append(
+            f"network        {network.configuration} fold {network.fold}: {network.steps} steps,"
+            f" {network.training_seconds:.0f} s, {dice}"
+        )
+    return "\n".join([*lines, card.use])
+
+
+def _axes(values: Sequence[float]) -> str:
+    return "x".join(f"{value:.4g}" for value in values)
+
+
+def _show_record(path: Path) -> Shown:
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise AutosegError.at(
+            path, "not a JSON record", "give a workspace, a model/ or one of their records"
+        ) from error
+    return Shown(record=document, text=json.dumps(document, indent=1, ensure_ascii=False))

@@ -1,0 +1,84 @@
+"""Records in a few lines for people, as the commands print them."""
+
+from collections.abc import Sequence
+
+from autoseg.datasets.inspection import Finding, Inspection
+from planners.explain import explain
+from planners.fingerprint import Fingerprint
+from planners.plan import Configuration, Plan
+
+_SHOWN = 20
+"""Findings that are printed; the record has all."""
+
+
+def inspection_text(inspection: Inspection) -> str:
+    """Return how the folder was understood and what was found."""
+    lines = [
+        f"{inspection.dataset}: {_count(inspection.n_cases, 'labelled case')}, {inspection.n_test_cases} unlabelled",
+        f"layout    {inspection.layout}",
+        f"channels  {', '.join(inspection.channels)}",
+        f"labels    {', '.join(inspection.labels)}",
+    ]
+    lines += [_finding(finding) for finding in inspection.findings[:_SHOWN]]
+    if len(inspection.findings) > _SHOWN:
+        lines.append(f"... and {len(inspection.findings) - _SHOWN} more in inspection.json")
+    return "\n".join(lines)
+
+
+def fingerprint_text(fingerprint: Fingerprint) -> str:
+    """Return the dataset in numbers: sizes, spacings, intensities, structures."""
+    cases = fingerprint.cases
+    shapes = [case.shape for case in cases]
+    lines = [
+        f"{fingerprint.dataset}: {_count(len(cases), 'case')}",
+        f"shape      {_range(shapes)} voxels (z, y, x), median {_axes(_medians(shapes))}",
+        f"spacing    {_axes(_medians([case.spacing_mm for case in cases]))} mm (median)",
+        f"cropping   keeps {100 * fingerprint.median_relative_size_after_crop:.0f} % (median)",
+    ]
+    for channel in fingerprint.channels:
+        numbers = "no foreground" if channel.mean is None else f"foreground {channel.mean:.4g} ± {channel.std or 0:.4g}"
+        lines.append(f"channel    {channel.name}: {channel.modality} ({channel.modality_reason}), {numbers}")
+    foreground = [label for label in fingerprint.labels if label.role == "foreground"]
+    for position, label in enumerate(foreground):
+        present = [case.label_voxels[position] for case in cases if case.label_voxels[position]]
+        voxels = f", median {sorted(present)[len(present) // 2]} voxels" if present else ""
+        lines.append(f"label      {label.name}: in {len(present)} of {len(cases)} cases{voxels}")
+    return "\n".join(lines)
+
+
+def plan_text(plan: Plan, *, explained: bool) -> str:
+    """Return the networks of a plan, one per line, or every decision with its reason."""
+    if explained:
+        return explain(plan).rstrip()
+    return "\n".join([f"{plan.dataset} by recipe {plan.recipe}", *map(_configuration, plan.configurations)])
+
+
+def _configuration(configuration: Configuration) -> str:
+    features = "-".join(str(stage.features) for stage in configuration.stages)
+    schedule = configuration.schedule
+    length = "by the clock" if schedule.steps is None else f"{schedule.steps} steps"
+    return (
+        f"{configuration.name}: {configuration.architecture} {features}, patch {_axes(configuration.patch)}, "
+        f"batch {configuration.batch}, spacing {_axes(configuration.spacing_mm)} mm, {schedule.optimizer} {length}"
+    )
+
+
+def _finding(finding: Finding) -> str:
+    return f"{finding.severity}: {finding.where}: {finding.what}; {finding.mend}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _axes(values: Sequence[float]) -> str:
+    return "x".join(f"{value:.4g}" for value in values)
+
+
+def _medians(rows: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    return tuple(sorted(column)[len(column) // 2] for column in zip(*rows, strict=True))
+
+
+def _range(shapes: Sequence[tuple[int, ...]]) -> str:
+    columns = list(zip(*shapes, strict=True))
+    return f"{_axes([min(column) for column in columns])} to {_axes([max(column) for column in columns])}"
