@@ -245,9 +245,9 @@ def test_concentric_balls_are_as_far_apart_as_their_radii_up_to_the_grid(spacing
 # ------------------------------------------------------------------------------------------------ empty, all
 def test_empty_masks_are_undefined_or_zero_and_never_infinite():
     nothing, something = np.zeros((3, 3, 3), bool), np.ones((3, 3, 3), bool)
-    both = surface_scores(nothing, nothing, 1.0)
+    both = surface_scores(nothing, nothing, UNIT, 1.0)
     assert (both.hd_mm, both.hd95_mm, both.assd_mm, both.masd_mm, both.nsd) == (None, None, None, None, None)
-    for one in (surface_scores(something, nothing, 1.0), surface_scores(nothing, something, 1.0)):
+    for one in (surface_scores(something, nothing, UNIT, 1.0), surface_scores(nothing, something, UNIT, 1.0)):
         assert (one.hd_mm, one.hd95_mm, one.assd_mm, one.masd_mm, one.nsd) == (None, None, None, None, 0)
 
 
