@@ -15,11 +15,16 @@ class AutosegError(Exception):
     """A mistake in the input or the machine's limits: one line that says where, what, and what to do instead."""
 
     exit_code = EXIT_BAD_INPUT
+    where = ""
+    what = ""
+    mend = ""
 
     @classmethod
     def at(cls, where: Path | str, what: str, mend: str) -> Self:
-        """Build the line `where: what; mend`."""
-        return cls(f"{where}: {what}; {mend}")
+        """Build the line `where: what; mend`; its three parts stay readable one by one."""
+        error = cls(f"{where}: {what}; {mend}")
+        error.where, error.what, error.mend = str(where), what, mend
+        return error
 
 
 class ResourceError(AutosegError):

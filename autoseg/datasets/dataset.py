@@ -1,9 +1,11 @@
 """A labelled folder, understood: which files form a case, what the channels and labels are called, and why."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from planners.fingerprint import Label
+
+ReferenceKind = Literal["map", "structures", "instances"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,7 +13,8 @@ class Case:
     """One case. Paths are relative to `Dataset.folder` with `/`; `references` is empty for an unlabelled case.
 
     `images` holds one file (or DICOM series folder) per channel, or one file with all channels.
-    `references` holds one label map, or one file per structure, in the order of `Dataset.labels`, when overlapping.
+    `references` holds what `Dataset.reference_kind` says: one label map; one file per structure in the order of
+    `Dataset.labels` ("" where the case lacks one); or one file per object, all of the one label.
     `group` is the patient: cases of one group stay in one fold.
     """
 
@@ -32,7 +35,13 @@ class Inference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """A folder of cases. `value_map` holds (value in the file, label value) pairs where they differ, e.g. (255, 1)."""
+    """A folder of cases.
+
+    `value_map` holds (value in the file, label value) pairs where they differ, e.g. (255, 1).
+    `overlapping`: structures share voxels, so no single map can hold them.
+    `merge_instances`: every value above 0 is one object of the one label.
+    `stacks`: names of cases that are consecutive slices of one volume, in their order.
+    """
 
     schema: ClassVar[str] = "autoseg.dataset/1"
 
@@ -46,6 +55,9 @@ class Dataset:
     cases: tuple[Case, ...]
     test_cases: tuple[Case, ...]
     inferences: tuple[Inference, ...]
+    reference_kind: ReferenceKind = "map"
+    merge_instances: bool = False
+    stacks: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,110 @@
+"""One case as arrays: the image, and its reference in the label values of the dataset."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoseg.core.errors import AutosegError
+from autoseg.datasets.dataset import Case, Dataset
+from autoseg.datasets.load import load_image, load_label
+from autoseg.imaging.volume import Grid, Volume
+from planners.fingerprint import Label
+
+_UNDECLARED = -1
+_MOST_VALUE = 65535
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CaseArrays:
+    """A case's image (c, z, y, x) and its reference on the image's grid.
+
+    The reference holds label values int32 (z, y, x), or one 0/1 mask uint8 per label (l, z, y, x) when the dataset's
+    structures overlap; it is None for an unlabelled case.
+    """
+
+    image: Volume
+    label: NDArray[np.integer[Any]] | None
+
+
+def read_case(dataset: Dataset, case: Case) -> CaseArrays:
+    """Read and check the files of one case.
+
+    Raises:
+        AutosegError: a file is missing or damaged; channels or reference lie on another grid than the image; the
+            number of channels is not the dataset's; a label value is not an integer or not declared.
+
+    """
+    folder = Path(dataset.folder)
+    image = load_image(folder, case.images)
+    if len(image.array) != len(dataset.channels):
+        what = f"{len(image.array)} channels where {len(dataset.channels)} are expected"
+        raise AutosegError.at(folder / case.images[0], what, f"give the channels {', '.join(dataset.channels)}")
+    return CaseArrays(image=image, label=read_reference(dataset, case, image.grid) if case.references else None)
+
+
+def read_reference(dataset: Dataset, case: Case, grid: Grid) -> NDArray[np.integer[Any]]:
+    """Return the reference of a labelled case on the grid of its image, as `CaseArrays.label` has it.
+
+    Raises:
+        AutosegError: as `read_case`, for the reference.
+
+    """
+    folder = Path(dataset.folder)
+    if dataset.reference_kind == "map":
+        return _label_map(dataset, folder / case.references[0], grid)
+    if dataset.reference_kind == "instances":
+        merged = np.zeros(grid.shape, np.int32)
+        for name in case.references:
+            merged[_mask(dataset, folder / name, grid)] = dataset.labels[0].values[0]
+        return merged
+    if not dataset.overlapping:
+        together = np.zeros(grid.shape, np.int32)
+        for label, name in zip(dataset.labels, case.references, strict=True):
+            if name:
+                together[_mask(dataset, folder / name, grid)] = label.values[0]
+        return together
+    masks = np.zeros((len(dataset.labels), *grid.shape), np.uint8)
+    for mask, name in zip(masks, case.references, strict=True):
+        if name:
+            mask[_mask(dataset, folder / name, grid)] = 1
+    return masks
+
+
+def _mask(dataset: Dataset, path: Path, grid: Grid) -> NDArray[np.bool_]:
+    found = load_label(path, grid)
+    moved = [value for value, target in dataset.value_map if target == 0]
+    if moved:
+        return np.asarray((found != 0) & ~np.isin(found, moved))
+    return np.asarray(found != 0)
+
+
+def _label_map(dataset: Dataset, path: Path, grid: Grid) -> NDArray[np.integer[Any]]:
+    found = load_label(path, grid)
+    if dataset.merge_instances:
+        return (found > 0).astype(np.int32) * dataset.labels[0].values[0]
+    low, high = int(found.min()), int(found.max())
+    if low < 0 or high > _MOST_VALUE:
+        raise AutosegError.at(path, f"label values from {low} to {high}", "use values from 0 to 65535")
+    table = _table(dataset.value_map, dataset.labels, high)
+    label: NDArray[np.int32] = table[found]
+    if (label == _UNDECLARED).any():
+        unknown = ", ".join(map(str, np.unique(found[label == _UNDECLARED])[:5].tolist()))
+        raise AutosegError.at(
+            path, f"label values that are not declared: {unknown}", "declare them or correct the file"
+        )
+    return label
+
+
+def _table(value_map: tuple[tuple[int, int], ...], labels: tuple[Label, ...], highest: int) -> NDArray[np.int32]:
+    """Return the label value for each value in a file from 0 to `highest`."""
+    size = max(highest, *(v for label in labels for v in label.values), *(v for v, _ in value_map), 0) + 1
+    table = np.full(size, _UNDECLARED, np.int32)
+    table[0] = 0
+    for label in labels:
+        table[list(label.values)] = label.values
+    for value, target in value_map:
+        table[value] = target
+    return table

@@ -1,0 +1,61 @@
+"""Whether 2D images are consecutive slices of one volume: then neighbours are much more alike than others."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoseg.datasets.examine import THUMBNAIL
+
+_FEWEST_SLICES = 8
+_MOST_SLICES = 4000  # the matrix of likenesses grows with the square
+_NEIGHBOUR_GAIN = 0.3
+"""Correlation of neighbours above that of others. Sections of a tissue 50 nm apart: 0.67 against 0.14; unrelated
+photographs of one kind: below 0.05 apart."""
+_SECOND_GAIN = 0.15
+_FAR = 4
+_FEWEST_BY_LIKENESS = 16
+_LIKENESS_GAIN = 0.4
+"""An order made from likeness makes neighbours alike by itself; few images of unlike bodies reach 0.35."""
+
+
+def find_stack(names: Sequence[str], thumbnails: Sequence[str]) -> tuple[str, ...]:
+    """Return the names in slice order if the images form one stack, else nothing.
+
+    The order of the names is tried first, then the order that likeness alone gives (the second eigenvector of the
+    graph Laplacian of the correlations).
+    """
+    if not _FEWEST_SLICES <= len(names) <= _MOST_SLICES or not all(thumbnails):
+        return ()
+    alike = correlations(thumbnails)
+    if _is_stack(alike, _NEIGHBOUR_GAIN):
+        return tuple(names)
+    order = _by_likeness(alike)
+    if len(names) >= _FEWEST_BY_LIKENESS and _is_stack(alike[np.ix_(order, order)], _LIKENESS_GAIN):
+        return tuple(names[i] for i in order)
+    return ()
+
+
+def correlations(thumbnails: Sequence[str]) -> NDArray[np.float64]:
+    """Return the Pearson correlation of every two thumbnails, (n, n)."""
+    levels = np.frombuffer(b"".join(map(bytes.fromhex, thumbnails)), np.uint8)
+    vectors = levels.reshape(len(thumbnails), THUMBNAIL * THUMBNAIL).astype(np.float64)
+    vectors -= vectors.mean(axis=1, keepdims=True)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    alike: NDArray[np.float64] = vectors @ vectors.T
+    return alike
+
+
+def _is_stack(alike: NDArray[np.float64], gain: float) -> bool:
+    n = len(alike)
+    others = float(alike[np.triu_indices(n, min(_FAR, n - 1))].mean())
+    first, second = (float(np.diagonal(alike, lag).mean()) for lag in (1, 2))
+    return first - others > gain and second - others > _SECOND_GAIN and first > second
+
+
+def _by_likeness(alike: NDArray[np.float64]) -> NDArray[np.intp]:
+    weights = np.clip(alike, 0, None)
+    np.fill_diagonal(weights, 0)
+    laplacian = np.diag(weights.sum(axis=1)) - weights
+    second = np.linalg.eigh(laplacian)[1][:, 1]
+    return np.argsort(second, kind="stable")
