@@ -9,6 +9,8 @@ import numpy as np
 
 from autoseg.core.errors import AutosegError
 from autoseg.imaging.checks import as_integers, refuse_non_finite
+from autoseg.imaging.dicom import read_dicom, read_dicom_header
+from autoseg.imaging.dicom_scan import is_dicom, series_folders
 from autoseg.imaging.header import Header
 from autoseg.imaging.itk import read_itk, read_itk_header
 from autoseg.imaging.nifti import read_nifti, read_nifti_header
@@ -16,7 +18,7 @@ from autoseg.imaging.raster import read_raster, read_raster_header, read_raster_
 from autoseg.imaging.tiff import read_tiff, read_tiff_header, read_tiff_label
 from autoseg.imaging.volume import Volume
 
-__all__ = ["IMAGE_ENDINGS", "Header", "ending_of", "read_header", "read_image", "read_label"]
+__all__ = ["IMAGE_ENDINGS", "Header", "ending_of", "read_header", "read_image", "read_label", "series_folders"]
 
 IMAGE_ENDINGS: Mapping[str, str] = MappingProxyType({
     ".nii.gz": "nifti",
@@ -33,7 +35,11 @@ IMAGE_ENDINGS: Mapping[str, str] = MappingProxyType({
     ".jpg": "raster",
     ".jpeg": "raster",
 })  # fmt: skip
-"""Ending (lower case) -> family of readers. A folder is read as a DICOM series."""
+"""Ending (lower case) -> family of readers.
+
+A folder is read as a DICOM series. `.dcm` is left out although `read_image` takes it: such a file is one slice of a
+case and not a case.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +54,7 @@ _READERS: Mapping[str, _Readers] = MappingProxyType({
     "itk": _Readers(image=read_itk, label=read_itk, header=read_itk_header),
     "raster": _Readers(image=read_raster, label=read_raster_label, header=read_raster_header),
     "tiff": _Readers(image=read_tiff, label=read_tiff_label, header=read_tiff_header),
+    "dicom": _Readers(image=read_dicom, label=read_dicom, header=read_dicom_header),
 })  # fmt: skip
 
 
@@ -106,6 +113,8 @@ def _family(path: Path) -> str:
     if not path.exists():
         raise AutosegError.at(path, "does not exist", "check the path")
     ending = ending_of(path)
+    if path.is_dir() or path.suffix.lower() == ".dcm" or (not ending and is_dicom(path)):
+        return "dicom"
     if not ending:
         known = " ".join(IMAGE_ENDINGS)
         raise AutosegError.at(path, "is not an image format that can be read", f"convert it to one of {known}")

@@ -1,0 +1,259 @@
+"""Which images lie in a folder of DICOM files: headers only, and every file is accounted for.
+
+Files that are evidently something else (texts, DICOMDIR, structure sets, reports) are passed over; a file that should
+be an image and is not is an error, because a slice left out in silence makes a wrong volume.
+"""
+
+import os
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autoseg.core.errors import AutosegError
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+Vector = tuple[float, ...]
+
+READING_ERRORS = (
+    *(OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError),
+    *(OverflowError, MemoryError, struct.error, zlib.error),
+)
+"""What pydicom and its decoders raise for damaged files (InvalidDicomError is caught beside these;
+NotImplementedError is a RuntimeError)."""
+
+_OTHER_ENDINGS = {".txt", ".md", ".json", ".xml", ".csv", ".tsv", ".pdf", ".html", ".htm", ".log", ".nii", ".gz"}
+_OTHER_ENDINGS |= {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".nrrd", ".mha", ".zip", ".db", ".ini"}
+_OTHER_NAMES = {"license", "readme", "thumbs.db", "lockfile", "version"}
+_NOT_IMAGES = {
+    "RTSTRUCT",
+    "RTPLAN",
+    "RTRECORD",
+    "RTDOSE",
+    "SEG",
+    "SR",
+    "PR",
+    "KO",
+    "REG",
+    "DOC",
+    "RWV",
+    "PLAN",
+    "FID",
+    "ANN",
+}
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_INFLATED_LIMIT_BYTES = 1 << 30  # one deflated image of more than a gigabyte is a bomb
+_TOLD_APART_BY = (
+    *("TemporalPositionIdentifier", "EchoTime", "EchoNumbers", "DiffusionBValue", "TriggerTime", "AcquisitionNumber"),
+    *("ContentTime", "ImageType"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """One image plane: a file, or a frame of one. Positions in LPS millimetres; None is what the file does not say."""
+
+    path: Path
+    frame: int | None
+    series: str
+    description: str
+    modality: str
+    instance: str
+    rows: int
+    columns: int
+    samples: int
+    photometric: str
+    dtype: str
+    slope: float
+    intercept: float
+    rescaled: bool
+    position: Vector | None
+    orientation: Vector | None
+    spacing: Vector | None
+    traits: tuple[tuple[str, str], ...]
+
+    @property
+    def name(self) -> str:
+        """File name, with the frame if it has several."""
+        return self.path.name if self.frame is None else f"{self.path.name} frame {self.frame + 1}"
+
+
+def scan(path: Path) -> tuple[Slice, ...]:
+    """Read the header of every DICOM image in a folder and the folders below it, or of one file.
+
+    Raises:
+        AutosegError: a file is damaged or is not what its name says, or there is no image at all.
+
+    """
+    files = [path] if path.is_file() else list(_candidates(path))
+    slices: list[Slice] = []
+    others: set[str] = set()
+    for file in files:
+        dataset = load(file, pixels=False)
+        if (modality := str(dataset.get("Modality", ""))) in _NOT_IMAGES:
+            others.add(modality)
+        else:
+            slices.extend(_planes(file, dataset))
+    if not slices:
+        what = "holds no DICOM image" + (f", only {' and '.join(sorted(others))}" if others else "")
+        raise AutosegError.at(path, what, "give the folder of one DICOM series")
+    return tuple(slices)
+
+
+def is_dicom(path: Path) -> bool:
+    """Tell by its 132nd byte whether a file is DICOM."""
+    with path.open("rb") as handle:
+        return handle.read(132)[128:] == b"DICM"
+
+
+def series_folders(folder: Path) -> tuple[Path, ...]:
+    """Return the folders that hold DICOM files, `folder` itself or below it, sorted; one file of each is looked at."""
+    found = []
+    for place in sorted({file.parent for file in _candidates(folder)}):
+        first = next((file for file in sorted(place.iterdir()) if file.is_file() and _is_candidate(file)), None)
+        if first is not None and is_dicom(first):
+            found.append(place)
+    return tuple(found)
+
+
+def load(path: Path, *, pixels: bool) -> "Dataset":
+    """Read a DICOM file with pydicom; oddities of values that are not used pass without a warning.
+
+    Raises:
+        AutosegError: the file is damaged or no DICOM.
+
+    """
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
+    _refuse_deflate_bomb(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return pydicom.dcmread(path, stop_before_pixels=not pixels, force=path.suffix.lower() == ".dcm")
+    except InvalidDicomError as error:
+        mend = "move it out of the folder, or copy it again if it is a slice"
+        raise AutosegError.at(path, "is not a DICOM file", mend) from error
+    except READING_ERRORS as error:
+        raise AutosegError.at(path, f"cannot be read ({first_line(error)})", "copy or export the file again") from error
+
+
+def first_line(error: Exception) -> str:
+    """Return what an exception says, in one line."""
+    return (str(error) or type(error).__name__).strip().splitlines()[0].strip()
+
+
+def _candidates(folder: Path) -> Iterator[Path]:
+    for place, _, names in sorted(os.walk(folder)):  # follows no links
+        yield from (Path(place, name) for name in sorted(names) if _is_candidate(Path(place, name)))
+
+
+def _is_candidate(file: Path) -> bool:
+    name = file.name.lower()
+    return not (
+        name.startswith((".", "dicomdir"))
+        or name in _OTHER_NAMES
+        or file.suffix.lower() in _OTHER_ENDINGS
+        or file.is_symlink()
+    )
+
+
+def _refuse_deflate_bomb(path: Path) -> None:
+    with path.open("rb") as handle:
+        start = handle.read(1024)
+        if not start:
+            raise AutosegError.at(path, "is empty", "copy or export the file again")
+        if _DEFLATED not in start:
+            return
+    if path.stat().st_size * 1032 <= _INFLATED_LIMIT_BYTES:
+        return
+    raise AutosegError.at(path, "is a large deflated file", "export it without the deflated transfer syntax")
+
+
+def _planes(path: Path, dataset: "Dataset") -> Iterator[Slice]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield from _planes_of(path, dataset)
+    except READING_ERRORS as error:
+        what = f"its header is damaged ({first_line(error)})"
+        raise AutosegError.at(path, what, "copy or export the file again") from error
+
+
+def _planes_of(path: Path, dataset: "Dataset") -> Iterator[Slice]:
+    if "Rows" not in dataset or "Columns" not in dataset or "SOPInstanceUID" not in dataset:
+        mend = "move it out of the folder, or copy it again if it is a slice"
+        raise AutosegError.at(path, "is no DICOM image or its header is cut off", mend)
+    frames = int(dataset.get("NumberOfFrames", None) or 1)
+    _refuse_short(path, dataset, frames)
+    groups = dataset.get("PerFrameFunctionalGroupsSequence")
+    if groups is None:
+        if frames > 1:
+            raise AutosegError.at(path, f"is a film of {frames} frames without positions", "export it as a series")
+        yield _plane(path, dataset, [dataset], None)
+        return
+    if len(groups) != frames:
+        what = f"has {frames} frames and positions for {len(groups)}"
+        raise AutosegError.at(path, what, "copy or export the file again")
+    shared = dataset.get("SharedFunctionalGroupsSequence") or [None]
+    for frame, group in enumerate(groups):
+        sources = [item for outer in (group, shared[0]) if outer is not None for item in _items(outer)]
+        yield _plane(path, dataset, [*sources, dataset], frame if frames > 1 else None)
+
+
+def _items(group: "Dataset") -> Iterator["Dataset"]:
+    for name in ("PlanePosition", "PlaneOrientation", "PixelMeasures", "PixelValueTransformation", "MREcho"):
+        sequence = group.get(f"{name}Sequence")
+        if sequence:
+            yield sequence[0]
+
+
+def _refuse_short(path: Path, dataset: "Dataset", frames: int) -> None:
+    """Refuse an uncompressed file smaller than its pixels."""
+    syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
+    if syntax is None or syntax.is_compressed or syntax.is_deflated:
+        return
+    bits = int(dataset.get("BitsAllocated", 0)) * int(dataset.get("SamplesPerPixel", 1))
+    promised = int(dataset.Rows) * int(dataset.Columns) * frames * bits // 8
+    if path.stat().st_size < promised:
+        what = f"is truncated: {path.stat().st_size} bytes, its pixels alone take {promised}"
+        raise AutosegError.at(path, what, "copy or export the file again")
+
+
+def _plane(path: Path, dataset: "Dataset", sources: "list[Dataset]", frame: int | None) -> Slice:
+    def first(name: str) -> Any:
+        return next((source.get(name) for source in sources if source.get(name) not in (None, "")), None)
+
+    slope, intercept = first("RescaleSlope"), first("RescaleIntercept")
+    bits, signed = int(dataset.get("BitsAllocated", 0)), int(dataset.get("PixelRepresentation", 0) or 0)
+    return Slice(
+        path=path,
+        frame=frame,
+        series=str(dataset.get("SeriesInstanceUID", "")),
+        description=str(dataset.get("SeriesDescription", "") or dataset.get("SeriesNumber", "") or "without name"),
+        modality=str(dataset.get("Modality", "")),
+        instance=str(dataset.SOPInstanceUID),
+        rows=int(dataset.Rows),
+        columns=int(dataset.Columns),
+        samples=int(dataset.get("SamplesPerPixel", 1)),
+        photometric=str(dataset.get("PhotometricInterpretation", "")),
+        dtype=f"{'int' if signed else 'uint'}{max(8, bits)}",
+        slope=1.0 if slope is None else float(slope),
+        intercept=0.0 if intercept is None else float(intercept),
+        rescaled=intercept is not None,
+        position=_vector(first("ImagePositionPatient"), 3),
+        orientation=_vector(first("ImageOrientationPatient"), 6),
+        spacing=_vector(first("PixelSpacing") or dataset.get("ImagerPixelSpacing"), 2),
+        traits=tuple((name, str(first(name))) for name in _TOLD_APART_BY if first(name) is not None),
+    )
+
+
+def _vector(value: Any, count: int) -> Vector | None:
+    if value is None or isinstance(value, str) or not hasattr(value, "__len__") or len(value) != count:
+        return None
+    return tuple(float(v) for v in value)
