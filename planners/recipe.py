@@ -319,7 +319,7 @@ _AUTO = replace(
     normalization="modality",
     # AutoNNUnet on Hippocampus: 5.6 M parameters for 0.7 M foreground voxels beat the ResEnc presets with 4 and more
     # times as many.
-    parameters_per_foreground_voxel=10.0,
+    parameters_per_foreground_voxel=20.0,
     patch_aspect_max=4.0,
     rotation_upright_deg=30.0,  # prototype; a short schedule has no steps to spare for bodies upside down
     # Prototype. It also keeps left apart from right (nnU-Net issues 80 to 3004). What lies under a microscope has
