@@ -168,6 +168,24 @@ def load_networks(path: Path, device: torch.device) -> LoadedModel:
     return LoadedModel(record=record, plan=plan, fingerprint=fingerprint, networks=networks, digest=digest)
 
 
+def load_network(path: Path, configuration: str, fold: int, device: torch.device) -> LoadedNetwork:
+    """Load one network of the model that `path` is or holds, also of a configuration that does not predict by default.
+
+    Raises:
+        AutosegError: there is no such network, or a file is missing, damaged or does not fit the plan.
+
+    """
+    from autoseg.core.records import read_record
+
+    folder = find_model(path)
+    plan = read_record(folder / PLAN_NAME, Plan)
+    for network in load_model_record(folder).networks:
+        if (network.configuration, network.fold) == (configuration, fold):
+            module = _load_module(folder, network, plan, device)
+            return LoadedNetwork(configuration=configuration, fold=fold, module=module)
+    raise AutosegError.at(folder, f"no network {configuration} fold {fold}", "train it")
+
+
 def foreground_names(plan: Plan) -> tuple[str, ...]:
     """Names of the labels that are predicted, in the order of the network's outputs."""
     return tuple(label.name for label in plan.labels if label.role == "foreground")

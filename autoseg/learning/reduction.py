@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from autoseg.imaging.preparation import GridMapping
@@ -91,6 +92,10 @@ class Reduction:
         """Type that holds every class index."""
         classes = self.outputs + (self.target == "regions")
         return np.uint8 if classes <= _UINT8_CLASSES else np.uint16
+
+    def blank(self, shape: Shape) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        """Return zeros of the type that holds every class index."""
+        return np.zeros(shape, np.uint8) if self.dtype is np.uint8 else np.zeros(shape, np.uint16)
 
     @property
     def reach(self) -> Reach:

@@ -84,9 +84,9 @@ class WindowPredictor:
         """
         tiling = self._tiling(image)
         reduction = make_reduction(mapping, self.outputs, self.target, self.device)
-        native: NDArray[np.uint8] | NDArray[np.uint16] = np.zeros(mapping.native_shape, dtype=reduction.dtype)
+        native = reduction.blank(mapping.native_shape)
         result = mapping.crop(native)
-        fixed = self._fixed_bytes(image.shape, mapping, reduction)
+        fixed = self._fixed_bytes(image.shape, tiling, mapping, reduction)
         for band in reduction.bands(self._band_count(tiling, reduction, fixed)):
             done = 0
             for slab, final in self._slabs(image, tiling, band.network_rows, reduction.reach):
@@ -107,7 +107,7 @@ class WindowPredictor:
         """
         tiling = make_tiling(image_shape[1:], self.configuration.patch, self.step)
         reduction = make_reduction(mapping, self.outputs, self.target, self.device)
-        fixed = self._fixed_bytes(image_shape, mapping, reduction)
+        fixed = self._fixed_bytes(image_shape, tiling, mapping, reduction)
         return fixed + self._slab_bytes(tiling, reduction, self._band_count(tiling, reduction, fixed))
 
     def _tiling(self, image: NDArray[np.float32]) -> Tiling:
@@ -175,9 +175,10 @@ class WindowPredictor:
         voxels = _BATCH_VOXELS.get(self.device.type, _DEFAULT_BATCH_VOXELS)
         return max(1, voxels // int(np.prod(tiling.patch)))
 
-    def _fixed_bytes(self, image_shape: tuple[int, ...], mapping: GridMapping, reduction: Reduction) -> int:
+    def _fixed_bytes(
+        self, image_shape: tuple[int, ...], tiling: Tiling, mapping: GridMapping, reduction: Reduction
+    ) -> int:
         """Return the bytes that do not depend on the number of bands."""
-        tiling = make_tiling(image_shape[1:], self.configuration.patch, self.step)
         batch = self._batch(tiling)
         half = self.dtype != torch.float32
         network = inference_bytes(self.configuration, image_shape[0], self.outputs, batch=batch, bf16=half)

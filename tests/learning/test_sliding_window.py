@@ -6,7 +6,6 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 import torch
-from tests.builders import configuration
 from torch import Tensor, nn
 
 from autoseg.core.errors import AutosegError, ResourceError
@@ -15,6 +14,7 @@ from autoseg.imaging.resampling import LINEAR, axis_orders, resize
 from autoseg.learning.network import build_network
 from autoseg.learning.sliding_window import WindowPredictor
 from autoseg.learning.windows import gaussian, make_spans, make_tiling, window_starts
+from tests.builders import configuration
 
 CPU = torch.device("cpu")
 
@@ -304,7 +304,7 @@ class TestMemory:
 
         assert beyond_image_and_labels(400) == beyond_image_and_labels(40)
 
-    def test_slab_is_as_deep_as_a_window_and_what_resampling_reaches(self, generator):
+    def test_slab_is_as_deep_as_a_window_and_what_resampling_reaches(self):
         from autoseg.learning.reduction import make_reduction
         from autoseg.learning.slab import make_turns, ring_depth
 
