@@ -43,5 +43,5 @@ def test_a_network_without_deep_supervision_takes_the_last_head() -> None:
 
 def test_a_foreign_parameter_is_named() -> None:
     network = build_network(nnunet_configuration("plain-unet", 2), CHANNELS, OUTPUTS)
-    with pytest.raises(KeyError, match="blocks.attention is no parameter"):
+    with pytest.raises(KeyError, match=r"blocks\.attention is no parameter"):
         load_nnunet_weights(network, {"blocks.attention": torch.zeros(1)})
