@@ -25,24 +25,24 @@ def score_case(
 
     Args:
         prediction: (z, y, x) label values.
-        reference: (z, y, x) label values, or (l, z, y, x) with one 0/1 mask per foreground label when they overlap.
+        reference: (z, y, x) label values, or (l, z, y, x) with one 0/1 mask per label when they overlap.
         labels: all labels; voxels that the reference gives to one of role "ignore" take no part.
         grid: the reference's; its voxel volume makes counts into millilitres (None for a 2D image).
         tolerance_mm: of NSD; HD95, ASSD and NSD are measured when it is given.
 
     """
-    foreground = [label for label in labels if label.role == "foreground"]
+    foreground = [(index, label) for index, label in enumerate(labels) if label.role == "foreground"]
     counted = _annotated(reference, [label for label in labels if label.role == "ignore"])
-    if reference.ndim == 3 and all(len(label.values) == 1 for label in foreground):
-        counts = _all_at_once(prediction, reference, foreground, counted)
+    if reference.ndim == 3 and all(len(label.values) == 1 for _, label in foreground):
+        counts = _all_at_once(prediction, reference, [label for _, label in foreground], counted)
     else:
-        counts = [_one_label(*_masks(prediction, reference, (i, v), counted)) for i, v in enumerate(foreground)]
-    scores = [_score(label.name, c, grid) for label, c in zip(foreground, counts, strict=True)]
+        counts = [_one_label(*_masks(prediction, reference, indexed, counted)) for indexed in foreground]
+    scores = [_score(label.name, c, grid) for (_, label), c in zip(foreground, counts, strict=True)]
     if tolerance_mm is None:
         return tuple(scores)
     return tuple(
-        _with_distances(score, _masks(prediction, reference, (i, label), counted), grid, tolerance_mm)
-        for i, (score, label) in enumerate(zip(scores, foreground, strict=True))
+        _with_distances(score, _masks(prediction, reference, indexed, counted), grid, tolerance_mm)
+        for score, indexed in zip(scores, foreground, strict=True)
     )
 
 
@@ -95,10 +95,10 @@ def _one_label(prediction: Mask, reference: Mask) -> tuple[int, int, int]:
 def _class_indexes(array: Integers, values: Sequence[int]) -> Integers:
     """Map the i-th of `values` to i + 1 and everything else to 0."""
     if all(0 <= value < _LARGEST_TABLE for value in values) and array.size and array.max() < _LARGEST_TABLE:
-        table = np.zeros(_LARGEST_TABLE, dtype=np.int32)
+        table = np.zeros(_LARGEST_TABLE, dtype=np.int16)
         table[list(values)] = np.arange(1, len(values) + 1)
         return np.asarray(table[np.maximum(array, 0)])
-    indexes: Integers = np.zeros(array.shape, dtype=np.int32)
+    indexes: Integers = np.zeros(array.shape, dtype=np.int16)
     for index, value in enumerate(values):
         indexes[array == value] = index + 1
     return indexes
