@@ -31,9 +31,9 @@ class Examination:
     stamp: str
 
 
-def stamp_of(folder: Path, case: Case) -> str:
+def stamp_of(folder: Path, case: Case, reference_kind: ReferenceKind) -> str:
     """Return what changes when a file of the case does: names, sizes and modification times, digested."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(reference_kind.encode())
     for name in (*case.images, *case.references):
         for path in _files(folder / name):
             stat = path.stat()

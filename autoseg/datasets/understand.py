@@ -98,9 +98,10 @@ def _examine(
 ) -> tuple[tuple[CaseFacts, ...], tuple[CaseFacts, ...]]:
     """Read every case whose files are not known yet, labelled ones first."""
     cases = (*arrangement.cases, *arrangement.test_cases)
-    stamps = [stamp_of(folder, case) for case in cases]
+    kind = arrangement.reference_kind
+    stamps = [stamp_of(folder, case, kind) for case in cases]
     tasks = [
-        Examination(folder=folder, case=case, reference_kind=arrangement.reference_kind, stamp=stamp)
+        Examination(folder=folder, case=case, reference_kind=kind, stamp=stamp)
         for case, stamp in zip(cases, stamps, strict=True)
         if stamp not in known
     ]

@@ -1,0 +1,171 @@
+"""Put a dataset into numbers: what the planner reads."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from autoseg.core.errors import AutosegError
+from autoseg.core.records import read_record, write_record
+from autoseg.core.runtime import progress, run_parallel
+from autoseg.core.workspace import Workspace
+from autoseg.datasets.dataset import Case, Dataset
+from autoseg.datasets.modality import ChannelRange, air_range_hu, guess_modality
+from autoseg.datasets.pooling import Sample, pool, take_sample, values_per_case
+from autoseg.datasets.read_case import read_case
+from autoseg.imaging.components import connected_components
+from autoseg.imaging.crop import nonzero_box
+from planners.fingerprint import CaseFingerprint, ChannelFingerprint, Fingerprint, Label
+
+_WORTH_WORKERS_BYTES = 64 << 20
+"""Below this many bytes on disk, starting worker processes takes longer than they save."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Task:
+    """A case to measure; `keep` order statistics of its foreground are kept per channel."""
+
+    dataset: Dataset
+    case: Case
+    keep: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Measured:
+    """What one case contributes."""
+
+    case: CaseFingerprint
+    samples: tuple[Sample | None, ...]
+    ranges: tuple[ChannelRange, ...]
+
+
+def make_fingerprint(workspace: Workspace) -> Fingerprint:
+    """Measure every labelled case of the workspace's dataset, write `fingerprint.json` and return it.
+
+    As nnU-Net does: the box around the nonzero voxels of any channel, the intensities of all labelled voxels in it (an
+    ignore label among them), every case with the same weight. Cases are streamed; memory grows neither with their
+    number nor with their size beyond the largest at work.
+
+    Raises:
+        AutosegError: the dataset is not inspected yet, or a case can no longer be read.
+
+    """
+    dataset = read_record(workspace.dataset, Dataset)
+    if not dataset.cases:
+        raise AutosegError.at(dataset.folder, "no labelled case", "inspect the dataset and mend it first")
+    keep = values_per_case(len(dataset.cases))
+    tasks = [_Task(dataset=_alone(dataset, case), case=case, keep=keep) for case in dataset.cases]
+    workers = None if _bytes_on_disk(dataset) > _WORTH_WORKERS_BYTES else 1
+    what = "fingerprint"
+    measured = tuple(progress(run_parallel(_measure, tasks, what=what, workers=workers), what=what, total=len(tasks)))
+    cropped = [
+        np.prod(m.case.shape_after_crop, dtype=np.float64) / np.prod(m.case.shape, dtype=np.float64) for m in measured
+    ]
+    fingerprint = Fingerprint(
+        dataset=dataset.name,
+        channels=tuple(_channels(dataset, measured)),
+        labels=dataset.labels,
+        overlapping=dataset.overlapping,
+        cases=tuple(m.case for m in measured),
+        median_relative_size_after_crop=float(median(cropped)),
+        n_training=len(dataset.cases),
+    )
+    write_record(workspace.fingerprint, fingerprint)
+    return fingerprint
+
+
+def _alone(dataset: Dataset, case: Case) -> Dataset:
+    """Return the dataset with one case: what a worker needs, and no more to send."""
+    return Dataset(
+        name=dataset.name,
+        folder=dataset.folder,
+        layout=dataset.layout,
+        channels=dataset.channels,
+        labels=dataset.labels,
+        value_map=dataset.value_map,
+        overlapping=dataset.overlapping,
+        cases=(case,),
+        test_cases=(),
+        inferences=(),
+        reference_kind=dataset.reference_kind,
+        merge_instances=dataset.merge_instances,
+    )
+
+
+def _bytes_on_disk(dataset: Dataset) -> int:
+    names = (name for case in dataset.cases for name in (*case.images, *case.references) if name)
+    paths = (Path(dataset.folder) / name for name in names)
+    return sum(path.stat().st_size for path in paths if path.is_file())
+
+
+def _measure(task: _Task) -> _Measured:
+    arrays = read_case(task.dataset, task.case)
+    image, label = arrays.image, arrays.label
+    if label is None:
+        raise AutosegError.at(task.case.name, "no reference", "inspect the dataset again")
+    box = nonzero_box(image.array)
+    masks = list(_masks(label, task.dataset.labels))
+    foreground = (label.any(axis=0) if label.ndim == 4 else label > 0)[box.slices]
+    z, y, x = (high - low for low, high in zip(box.lower, box.upper, strict=True))
+    case = CaseFingerprint(
+        name=task.case.name,
+        dimensions=image.grid.dimensions,
+        shape=image.grid.shape,
+        shape_after_crop=(z, y, x),
+        spacing_mm=image.grid.spacing_mm,
+        label_voxels=tuple(int(np.count_nonzero(mask)) for mask in masks),
+        label_components=tuple(map(_count_components, masks)),
+    )
+    return _Measured(
+        case=case,
+        samples=tuple(take_sample(channel[box.slices][foreground], task.keep) for channel in image.array),
+        ranges=tuple(_range(channel) for channel in image.array),
+    )
+
+
+def _masks(label: NDArray[np.integer[Any]], labels: Sequence[Label]) -> Iterator[NDArray[np.bool_]]:
+    """Yield where each label is, (z, y, x)."""
+    if label.ndim == 4:
+        yield from (mask != 0 for mask in label)
+        return
+    for entry in labels:
+        yield np.isin(label, entry.values) if len(entry.values) > 1 else label == entry.values[0]
+
+
+def _count_components(mask: NDArray[np.bool_]) -> int:
+    found = ndimage.find_objects(mask.astype(np.uint8))
+    return connected_components(mask[found[0]]).count if found else 0
+
+
+def _range(channel: NDArray[Any]) -> ChannelRange:
+    low, high = air_range_hu()
+    lowest = float(channel.min())
+    air = float(np.mean((channel > low) & (channel < high))) if lowest < high else 0.0
+    return ChannelRange(minimum=lowest, maximum=float(channel.max()), air=air)
+
+
+def _channels(dataset: Dataset, measured: Sequence[_Measured]) -> Iterator[ChannelFingerprint]:
+    """Yield the pooled channels."""
+    for index, name in enumerate(dataset.channels):
+        pooled = pool([sample for m in measured if (sample := m.samples[index]) is not None])
+        files = dataset.cases[0].images
+        file = files[min(index, len(files) - 1)]
+        ranges = [m.ranges[index] for m in measured]
+        modality, reason = guess_modality(name, ranges, file, measured[0].case.dimensions)
+        yield ChannelFingerprint(
+            name=name,
+            modality=modality,
+            modality_reason=reason,
+            mean=pooled.mean if pooled else None,
+            std=pooled.std if pooled else None,
+            minimum=pooled.minimum if pooled else None,
+            maximum=pooled.maximum if pooled else None,
+            median=pooled.median if pooled else None,
+            percentile_00_5=pooled.percentile_00_5 if pooled else None,
+            percentile_99_5=pooled.percentile_99_5 if pooled else None,
+        )

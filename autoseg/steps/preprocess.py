@@ -1,0 +1,146 @@
+"""Crop, normalise and resample every case once per configuration, into chunks that fit patch reads."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from autoseg.core.errors import AutosegError
+from autoseg.core.records import encode, read_record
+from autoseg.core.runtime import cores, digest_bytes, memory_bytes, progress, run_parallel
+from autoseg.core.workspace import Workspace
+from autoseg.datasets.dataset import Case, Dataset, ReferenceKind
+from autoseg.datasets.examine import stamp_of
+from autoseg.datasets.read_case import read_case
+from autoseg.imaging.preparation import foreground_locations, prepare_image, prepare_label
+from autoseg.imaging.store import CaseStore, StoredCase, write_case
+from planners.fingerprint import CaseFingerprint, Fingerprint
+from planners.plan import Configuration, Normalization, Plan
+
+_WORTH_WORKERS_VOXELS = 20_000_000
+"""Below this many voxels, starting worker processes takes longer than they save."""
+_BYTES_PER_VOXEL = 40
+"""Peak of one case at work: the image as read and as float32, its resampling's two buffers, label and indicators."""
+_MEMORY_SHARE = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Task:
+    """A case to prepare into `folder`."""
+
+    dataset: Dataset
+    case: Case
+    plan: Plan
+    configuration: Configuration
+    folder: Path
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Recipe:
+    """Everything that a prepared case depends on besides its files."""
+
+    transpose: tuple[int, int, int]
+    target: str
+    dimensions: int
+    spacing_mm: tuple[float, ...]
+    patch: tuple[int, ...]
+    normalizations: tuple[Normalization, ...]
+    labels: str
+    value_map: tuple[tuple[int, int], ...]
+    reference_kind: ReferenceKind
+    merge_instances: bool
+
+
+def preprocess(workspace: Workspace, configuration_name: str) -> None:
+    """Prepare the labelled cases of the workspace's dataset for a configuration of its plan.
+
+    A case whose files, plan and stored result are unchanged is left alone, so an interrupted run goes on where it
+    stopped. Cases run in parallel, as many as fit half of the memory.
+
+    Raises:
+        AutosegError: the plan has no such configuration, or a case cannot be read.
+        ResourceError: the disk is full.
+
+    """
+    dataset = read_record(workspace.dataset, Dataset)
+    plan = read_record(workspace.plan, Plan)
+    names = [configuration.name for configuration in plan.configurations]
+    if configuration_name not in names:
+        what = f"no configuration {configuration_name}"
+        raise AutosegError.at(workspace.plan, what, f"choose among {', '.join(names)}")
+    configuration = plan.configuration(configuration_name)
+    folder = workspace.preprocessed(configuration_name)
+    tasks = list(_tasks(dataset, plan, configuration, folder))
+    fingerprint = read_record(workspace.fingerprint, Fingerprint)
+    what = f"preprocess {configuration_name}"
+    done = run_parallel(_prepare, tasks, what=what, workers=_workers(fingerprint, configuration, len(tasks)))
+    for _ in progress(done, what=what, total=len(tasks)):
+        pass
+
+
+def _tasks(dataset: Dataset, plan: Plan, configuration: Configuration, folder: Path) -> Iterator[_Task]:
+    """Yield the cases that are not prepared yet."""
+    recipe = digest_bytes(encode(_recipe(dataset, plan, configuration)))
+    store = CaseStore(folder) if folder.is_dir() else None
+    shared = replace(dataset, cases=(), test_cases=(), inferences=(), stacks=())
+    for case in dataset.cases:
+        stamp = stamp_of(Path(dataset.folder), case, dataset.reference_kind)
+        digest = digest_bytes(f"{recipe} {stamp}".encode())
+        if store is None or not store.complete(case.name, digest):
+            yield _Task(dataset=shared, case=case, plan=plan, configuration=configuration, folder=folder, digest=digest)
+
+
+def _recipe(dataset: Dataset, plan: Plan, configuration: Configuration) -> _Recipe:
+    return _Recipe(
+        transpose=plan.transpose,
+        target=plan.target,
+        dimensions=configuration.dimensions,
+        spacing_mm=configuration.spacing_mm,
+        patch=configuration.patch,
+        normalizations=configuration.normalizations,
+        labels=repr(plan.labels),
+        value_map=dataset.value_map,
+        reference_kind=dataset.reference_kind,
+        merge_instances=dataset.merge_instances,
+    )
+
+
+def _workers(fingerprint: Fingerprint, configuration: Configuration, n_tasks: int) -> int:
+    """Return how many cases at once are worth it and fit the memory."""
+    voxels = [_most_voxels(case, configuration) * len(fingerprint.channels) for case in fingerprint.cases]
+    if sum(voxels) * n_tasks < _WORTH_WORKERS_VOXELS * len(voxels):
+        return 1
+    fitting = int(memory_bytes() * _MEMORY_SHARE / (_BYTES_PER_VOXEL * max(voxels)))
+    return max(1, min(cores(), fitting))
+
+
+def _most_voxels(case: CaseFingerprint, configuration: Configuration) -> float:
+    """Return the voxels of a case before or after resampling, whichever are more."""
+    native = float(np.prod(case.shape, dtype=np.float64))
+    millimetres = float(np.prod(np.multiply(case.shape_after_crop, case.spacing_mm)))
+    if configuration.dimensions == 2:
+        return max(native, native * float(np.prod(sorted(case.spacing_mm)[:2]) / np.prod(configuration.spacing_mm)))
+    return max(native, millimetres / float(np.prod(configuration.spacing_mm)))
+
+
+def _prepare(task: _Task) -> str:
+    arrays = read_case(task.dataset, task.case)
+    if arrays.label is None:
+        raise AutosegError.at(task.case.name, "no reference", "inspect the dataset again")
+    image = arrays.image
+    prepared = prepare_image(image.array, image.grid.spacing_mm, task.plan, task.configuration)
+    label = prepare_label(arrays.label, prepared.mapping, task.plan, prepared.mask)
+    n_foreground = sum(entry.role == "foreground" for entry in task.plan.labels)
+    generator = np.random.default_rng(int(hashlib.sha256(task.case.name.encode()).hexdigest()[:16], 16))
+    patch = task.configuration.patch if task.configuration.dimensions == 3 else (1, *task.configuration.patch)
+    case = StoredCase(
+        name=task.case.name,
+        digest=task.digest,
+        mapping=prepared.mapping,
+        patch=(patch[0], patch[1], patch[2]),
+    )
+    write_case(task.folder, case, prepared.image, label, foreground_locations(label, n_foreground, generator))
+    return task.case.name
