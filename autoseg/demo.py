@@ -1,6 +1,7 @@
 """demo: a synthetic CT-like dataset made on the spot, the whole pipeline run on it, and unseen cases segmented."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -79,13 +80,11 @@ def make_demo_dataset(folder: Path, training: int = TRAINING_CASES, unseen: int 
         raise AutosegError.at(folder, "not empty", "give --output a new folder")
     write_text(mark, json.dumps({"made by": "autoseg demo", "training": training, "unseen": unseen}) + "\n")
     dataset, others = folder / "dataset", folder / "unseen"
-    names = {"background": 0, **{organ: value for value, organ in enumerate(ORGANS, start=1)}}
-    for place in (dataset, others):
-        write_text(place / "dataset.json", json.dumps({"channel_names": {"0": "CT"}, "labels": names}, indent=1) + "\n")
-    seeds = [(dataset, seed) for seed in range(training)]
-    seeds += [(others, seed) for seed in range(FIRST_UNSEEN_SEED, FIRST_UNSEEN_SEED + unseen)]
-    for place, seed in progress(seeds, what="make synthetic CT"):
+    seeds = {dataset: range(training), others: range(FIRST_UNSEEN_SEED, FIRST_UNSEEN_SEED + unseen)}
+    cases = [(place, seed) for place, numbers in seeds.items() for seed in numbers]
+    for place, seed in progress(cases, what="make synthetic CT"):
         _write_case(place, seed)
+    write_text(dataset / "dataset.json", json.dumps(_description(seeds[dataset]), indent=1) + "\n")
     say(f"{training} synthetic training cases in {dataset}, {unseen} unseen ones in {others}")
     return dataset, others
 
@@ -108,9 +107,23 @@ def describe(result: DemoResult) -> str:
     )
 
 
+def _description(seeds: Iterable[int]) -> dict[str, object]:
+    """Return the dataset.json of the Medical Segmentation Decathlon, which names channel and labels."""
+    return {
+        "name": "synthetic abdomen",
+        "modality": {"0": "CT"},
+        "labels": {"0": "background", **{str(value): organ for value, organ in enumerate(ORGANS, start=1)}},
+        "training": [{"image": f"./images/{_name(seed)}", "label": f"./labels/{_name(seed)}"} for seed in seeds],
+        "test": [],
+    }
+
+
+def _name(seed: int) -> str:
+    return f"case_{seed:04d}.nii.gz"
+
+
 def _write_case(place: Path, seed: int) -> None:
-    name = f"case_{seed:04d}.nii.gz"
-    image_path, label_path = place / "images" / name, place / "labels" / name
+    image_path, label_path = place / "images" / _name(seed), place / "labels" / _name(seed)
     if label_path.exists():
         return
     image, label = phantom_case(seed)

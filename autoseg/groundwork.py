@@ -10,7 +10,7 @@ from autoseg.core.errors import AutosegError
 from autoseg.core.provenance import inputs_digest, is_done, mark_done
 from autoseg.core.records import read_record, write_record
 from autoseg.core.runtime import has_cuda_driver, logged_step, say
-from autoseg.core.workspace import Workspace, WorkspaceRecord, default_root, open_workspace
+from autoseg.core.workspace import Workspace, WorkspaceRecord, default_root, open_workspace, remove_if_empty
 from autoseg.datasets.dataset import Dataset, Folds
 from autoseg.datasets.folds import make_folds
 from autoseg.datasets.inspection import Inspection, refuse_errors
@@ -41,10 +41,19 @@ def open_place(place: Path, workspace: Path | None = None, seed: int = 0) -> Wor
 
 
 def looked(workspace: Workspace, reading: Reading) -> Inspection:
-    """Inspect the dataset; only files that changed since the last look are read again."""
+    """Inspect the dataset; only files that changed since the last look are read again.
+
+    Raises:
+        AutosegError: the folder is not understood; a workspace that holds nothing yet is removed.
+
+    """
     dataset = Path(read_record(workspace.record, WorkspaceRecord).dataset)
-    with logged_step(workspace.run_log, "inspect", **asdict(reading)):
-        return inspect(dataset, workspace, reading)
+    try:
+        with logged_step(workspace.run_log, "inspect", **asdict(reading)):
+            return inspect(dataset, workspace, reading)
+    except AutosegError:
+        remove_if_empty(workspace)
+        raise
 
 
 def fingerprinted(workspace: Workspace) -> Fingerprint:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict
 
 from autoseg.core.errors import AutosegError
 from planners.recipe import Budget
@@ -46,6 +46,20 @@ class PlanAndTrainOptions:
 
     force: bool = False
     """Make everything anew, also what is finished."""
+
+
+class PlanAndTrainKeywords(TypedDict, total=False):
+    """The fields of PlanAndTrainOptions as keywords of `autoseg.plan_and_train`."""
+
+    workspace: Path | None
+    budget: str
+    device: Device
+    configurations: str
+    folds: str
+    recipe: str
+    steps: int | None
+    seed: int
+    force: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ def inspection_text(inspection: Inspection) -> str:
         f"channels  {', '.join(inspection.channels)}",
         f"labels    {', '.join(inspection.labels)}",
     ]
+    lines += [f"concluded: {said.what} is {said.value} ({said.because})" for said in inspection.inferences[:_SHOWN]]
     lines += [_finding(finding) for finding in inspection.findings[:_SHOWN]]
     if len(inspection.findings) > _SHOWN:
         lines.append(f"... and {len(inspection.findings) - _SHOWN} more in inspection.json")

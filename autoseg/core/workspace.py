@@ -123,6 +123,14 @@ def open_workspace(root: Path, dataset: Path, seed: int) -> Workspace:
     return workspace
 
 
+def remove_if_empty(workspace: Workspace) -> None:
+    """Remove a workspace that holds nothing but its identity and its log."""
+    if workspace.root.is_dir() and {p.name for p in workspace.root.iterdir()} <= {"workspace.json", "run.jsonl"}:
+        workspace.run_log.unlink(missing_ok=True)
+        workspace.record.unlink(missing_ok=True)
+        workspace.root.rmdir()
+
+
 def default_root(dataset: Path) -> Path:
     """`./NAME.autoseg`, NAME being the dataset folder's name."""
     return Path.cwd() / f"{dataset.resolve().name}{SUFFIX}"

@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-import autoseg
 from autoseg.core.errors import AutosegError
 from autoseg.core.files import write_text
 from autoseg.core.records import encode, read_record, write_record
 from autoseg.core.runtime import digest_file, say
 from autoseg.core.stopping import stop_on_signals
+from autoseg.core.version import VERSION
 from autoseg.core.workspace import Workspace
 from autoseg.datasets.dataset import Fold, Folds
 from autoseg.imaging.metrics import confusion_counts, dice
@@ -154,7 +154,7 @@ def write_model(workspace: Workspace, configuration: str | None = None) -> Model
     name = configuration or networks[0].configuration
     model = ModelRecord(
         dataset=plan.dataset,
-        version=autoseg.__version__,
+        version=VERSION,
         configuration=name,
         networks=networks,
         mirror_axes=plan.configuration(name).augmentation.mirror_axes,

@@ -1,0 +1,80 @@
+"""A trained model that segments arrays, for use from Python."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoseg.core.errors import AutosegError
+from autoseg.learning.inference import InferenceOptions, LabelMap, Segmenter, make_segmenter
+from autoseg.learning.machine import choose_device
+from autoseg.learning.model_files import load_networks
+from autoseg.options import Device
+from planners.plan import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A model on its device; calls share nothing that changes, so threads may use one model."""
+
+    segmenter: Segmenter
+
+    @property
+    def plan(self) -> Plan:
+        """What the model was planned to take and give."""
+        return self.segmenter.plan
+
+    @property
+    def labels(self) -> tuple[tuple[str, int], ...]:
+        """Names of the structures and their values in the label maps."""
+        return tuple((label.name, label.values[0]) for label in self.plan.labels if label.role == "foreground")
+
+    def predict(self, array: NDArray[Any], spacing_mm: Sequence[float]) -> LabelMap:
+        """Return the label map of an image.
+
+        Args:
+            array: (z, y, x) or (channel, z, y, x); for 2D images (y, x) or (channel, y, x). Any real type.
+            spacing_mm: distance of voxels along (z, y, x), or (y, x) for 2D images: its length says which.
+
+        Returns:
+            Label values, uint8 or uint16, with the spatial shape of `array`.
+
+        Raises:
+            AutosegError: the array does not fit the spacing or the model, or holds NaN or infinity.
+            ResourceError: too little memory.
+
+        """
+        spacing = tuple(float(s) for s in spacing_mm)
+        image = _image(np.asarray(array), spacing)
+        padded = (1.0, *spacing) if len(spacing) == 2 else spacing
+        prepared = self.segmenter.prepare(image, (padded[0], padded[1], padded[2]))
+        labels = self.segmenter.segment(prepared)
+        return labels[0] if len(spacing) == 2 else labels
+
+
+def open_model(path: Path, device: Device) -> Model:
+    """Return the model that `path` is or holds, on `device`.
+
+    Raises:
+        AutosegError: no model there, a damaged one, or a device this machine has not.
+
+    """
+    loaded = load_networks(path, choose_device(device))
+    return Model(segmenter=make_segmenter(loaded.plan, loaded.networks, InferenceOptions()))
+
+
+def _image(array: NDArray[Any], spacing_mm: tuple[float, ...]) -> NDArray[Any]:
+    """Return the array as (channel, z, y, x) after checking it against its spacing."""
+    dimensions = len(spacing_mm)
+    if dimensions not in (2, 3) or not all(0 < s < float("inf") for s in spacing_mm):
+        raise AutosegError.at("spacing_mm", f"is {spacing_mm}", "give (z, y, x) or (y, x) in mm, each above 0")
+    if array.ndim not in (dimensions, dimensions + 1):
+        axes = "(y, x)" if dimensions == 2 else "(z, y, x)"
+        raise AutosegError.at("array", f"has shape {array.shape}", f"give {axes}, or channels in front of it")
+    if array.dtype.kind not in "buif" or not bool(np.isfinite(array).all()):
+        raise AutosegError.at("array", f"of type {array.dtype} is not all finite real numbers", "mend it first")
+    channels = array if array.ndim == dimensions + 1 else array[None]
+    return channels if dimensions == 3 else channels[:, None]
