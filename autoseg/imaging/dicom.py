@@ -5,24 +5,26 @@ each slice keeps its own rescale slope. A series with a missing or doubled slice
 several images at one place is refused: read as a plain stack it would be a wrong volume.
 """
 
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autoseg.core.errors import AutosegError
 from autoseg.imaging.checks import refuse_more_than_memory
-from autoseg.imaging.dicom_scan import READING_ERRORS, Slice, first_line, load, scan
+from autoseg.imaging.dicom_scan import Slice, damage_named, load, scan
 from autoseg.imaging.geometry import grid_from_xyz
 from autoseg.imaging.header import Header
 from autoseg.imaging.itk import LPS_TO_RAS
 from autoseg.imaging.raster import pixel_grid
 from autoseg.imaging.volume import Grid, Volume
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 POSITION_TOLERANCE_VOXELS = 0.1
 """A slice this close to its place on the regular grid is on it: the same limit as for a label and its image."""
@@ -236,19 +238,18 @@ def _pixels(file: Path, planes: Sequence[Slice]) -> list[tuple[Slice, NDArray[An
 
     dataset = load(file, pixels=True)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with damage_named(file, "cannot be decoded"):
+            bits = int(dataset.BitsStored)
             stored = pixel_array(dataset)
-    except READING_ERRORS as error:
-        syntax = str(getattr(dataset, "file_meta", {}).get("TransferSyntaxUID", ""))
-        return [(plane, _through_itk(plane, syntax, error)) for plane in planes]
+    except AutosegError as error:
+        return [(plane, _through_itk(plane, dataset, error)) for plane in planes]
     first = planes[0]
     expected = (first.rows, first.columns, *((3,) if first.samples == 3 else ()))
     frames = stored if planes[0].frame is not None else stored[np.newaxis]
     if frames.shape[1:] != expected:
         what = f"its pixels have shape {frames.shape[1:]}, its header says {expected}"
         raise AutosegError.at(file, what, "copy or export the file again")
-    return [(plane, _rescaled(plane, frames[plane.frame or 0], int(dataset.BitsStored))) for plane in planes]
+    return [(plane, _rescaled(plane, frames[plane.frame or 0], bits)) for plane in planes]
 
 
 def _rescaled(plane: Slice, stored: NDArray[Any], bits: int) -> NDArray[Any]:
@@ -260,18 +261,18 @@ def _rescaled(plane: Slice, stored: NDArray[Any], bits: int) -> NDArray[Any]:
     return values.astype(np.float64) * plane.slope + plane.intercept
 
 
-def _through_itk(plane: Slice, syntax: str, error: Exception) -> NDArray[Any]:
+def _through_itk(plane: Slice, dataset: "Dataset", damage: AutosegError) -> NDArray[Any]:
     """Decode through SimpleITK the kinds of JPEG that pydicom has no free decoder for; the values come rescaled."""
     import SimpleITK as sitk  # noqa: N813
 
-    damaged = AutosegError.at(plane.path, f"cannot be decoded ({first_line(error)})", "copy or export the file again")
+    syntax = str(getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", ""))
     kept = plane.frame is None and plane.samples == 1 and plane.photometric == "MONOCHROME2"
     if syntax not in _DECODED_BY_ITK or not kept:
-        raise damaged from error
+        raise damage
     try:
         values = sitk.GetArrayFromImage(sitk.ReadImage(plane.path))
     except RuntimeError:
-        raise damaged from error
+        raise damage from None
     if values.shape != (1, plane.rows, plane.columns):
-        raise damaged from error
+        raise damage
     return values

@@ -9,6 +9,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,12 +21,11 @@ if TYPE_CHECKING:
 
 Vector = tuple[float, ...]
 
-READING_ERRORS = (
+_READING_ERRORS = (
     *(OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError),
     *(OverflowError, MemoryError, struct.error, zlib.error),
 )
-"""What pydicom and its decoders raise for damaged files (InvalidDicomError is caught beside these;
-NotImplementedError is a RuntimeError)."""
+"""What pydicom and its decoders raise for damaged files beside their own classes; seen by feeding them mutants."""
 
 _OTHER_ENDINGS = {".txt", ".md", ".json", ".xml", ".csv", ".tsv", ".pdf", ".html", ".htm", ".log", ".nii", ".gz"}
 _OTHER_ENDINGS |= {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".nrrd", ".mha", ".zip", ".db", ".ini"}
@@ -95,10 +95,11 @@ def scan(path: Path) -> tuple[Slice, ...]:
     others: set[str] = set()
     for file in files:
         dataset = load(file, pixels=False)
-        if (modality := str(dataset.get("Modality", ""))) in _NOT_IMAGES:
-            others.add(modality)
-        else:
-            slices.extend(_planes(file, dataset))
+        with damage_named(file, "its header is damaged"):
+            if (modality := str(dataset.get("Modality", ""))) in _NOT_IMAGES:
+                others.add(modality)
+            else:
+                slices.extend(_planes(file, dataset))
     if not slices:
         what = "holds no DICOM image" + (f", only {' and '.join(sorted(others))}" if others else "")
         raise AutosegError.at(path, what, "give the folder of one DICOM series")
@@ -129,18 +130,26 @@ def load(path: Path, *, pixels: bool) -> "Dataset":
 
     """
     import pydicom
-    from pydicom.errors import InvalidDicomError
 
     _refuse_deflate_bomb(path)
+    with damage_named(path, "cannot be read"):
+        return pydicom.dcmread(path, stop_before_pixels=not pixels, force=path.suffix.lower() == ".dcm")
+
+
+@contextmanager
+def damage_named(path: Path, what: str) -> Iterator[None]:
+    """Turn what pydicom raises for a damaged file into one line that names it, and keep its warnings quiet."""
+    from pydicom.errors import BytesLengthException, InvalidDicomError
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return pydicom.dcmread(path, stop_before_pixels=not pixels, force=path.suffix.lower() == ".dcm")
+            yield
     except InvalidDicomError as error:
         mend = "move it out of the folder, or copy it again if it is a slice"
         raise AutosegError.at(path, "is not a DICOM file", mend) from error
-    except READING_ERRORS as error:
-        raise AutosegError.at(path, f"cannot be read ({first_line(error)})", "copy or export the file again") from error
+    except (BytesLengthException, *_READING_ERRORS) as error:
+        raise AutosegError.at(path, f"{what} ({first_line(error)})", "copy or export the file again") from error
 
 
 def first_line(error: Exception) -> str:
@@ -176,16 +185,6 @@ def _refuse_deflate_bomb(path: Path) -> None:
 
 
 def _planes(path: Path, dataset: "Dataset") -> Iterator[Slice]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield from _planes_of(path, dataset)
-    except READING_ERRORS as error:
-        what = f"its header is damaged ({first_line(error)})"
-        raise AutosegError.at(path, what, "copy or export the file again") from error
-
-
-def _planes_of(path: Path, dataset: "Dataset") -> Iterator[Slice]:
     if "Rows" not in dataset or "Columns" not in dataset or "SOPInstanceUID" not in dataset:
         mend = "move it out of the folder, or copy it again if it is a slice"
         raise AutosegError.at(path, "is no DICOM image or its header is cut off", mend)
@@ -231,6 +230,8 @@ def _plane(path: Path, dataset: "Dataset", sources: "list[Dataset]", frame: int 
 
     slope, intercept = first("RescaleSlope"), first("RescaleIntercept")
     bits, signed = int(dataset.get("BitsAllocated", 0)), int(dataset.get("PixelRepresentation", 0) or 0)
+    if bits not in (8, 16, 32):
+        raise AutosegError.at(path, f"has {bits} bits a pixel", "export it with 8 or 16 bits")
     return Slice(
         path=path,
         frame=frame,
@@ -242,7 +243,7 @@ def _plane(path: Path, dataset: "Dataset", sources: "list[Dataset]", frame: int 
         columns=int(dataset.Columns),
         samples=int(dataset.get("SamplesPerPixel", 1)),
         photometric=str(dataset.get("PhotometricInterpretation", "")),
-        dtype=f"{'int' if signed else 'uint'}{max(8, bits)}",
+        dtype=f"{'int' if signed else 'uint'}{bits}",
         slope=1.0 if slope is None else float(slope),
         intercept=0.0 if intercept is None else float(intercept),
         rescaled=intercept is not None,

@@ -1,7 +1,8 @@
 """NRRD and MetaImage in and out through SimpleITK, with the bytes counted and checksums verified first.
 
 SimpleITK reads the geometry and the voxels; before it does, the sizes in the text header are compared with the bytes in
-the file, and a compressed stream is read to its end.
+the file, and a compressed stream is read to its end. What SimpleITK returns must have the checksum of those bytes: of a
+MetaImage that it cannot inflate it makes voxels all the same.
 """
 
 import re
@@ -53,12 +54,16 @@ _META_BYTES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Payload:
-    """Where the voxels of a file lie, how many bytes they are uncompressed, and zlib's window bits or 0 for raw."""
+    """Where the voxels of a file lie, how many bytes they are uncompressed, and zlib's window bits or 0 for raw.
+
+    `byteorder` is NumPy's sign; None where SimpleITK may put the components of a vector into another order.
+    """
 
     file: Path
     start: int
     promised_bytes: int
     wrapper: int
+    byteorder: str | None
 
 
 def read_itk_header(path: Path) -> Header:
@@ -92,7 +97,7 @@ def read_itk(path: Path) -> Volume:
     payload = _payload(path)
     _refuse_wrong_size(path, payload)
     refuse_more_than_memory(path, payload.promised_bytes)
-    _verify(path, payload)
+    checksum = _verify(path, payload)
     reader = _information(path)
     channels, grid = _layout(path, reader)
     dtype = _dtype(path, reader)
@@ -100,6 +105,8 @@ def read_itk(path: Path) -> Volume:
         array = sitk.GetArrayFromImage(reader.Execute())
     except RuntimeError as error:
         raise AutosegError.at(path, f"cannot be read ({_last_line(error)})", _MEND) from error
+    if payload.byteorder and checksum != zlib.crc32(array.astype(array.dtype.newbyteorder(payload.byteorder))):
+        raise AutosegError.at(path, "its header is damaged: the voxels come out wrong", _MEND)
     if reader.GetNumberOfComponents() > 1:
         array = np.moveaxis(array, -1, 0)
     with np.errstate(over="ignore"):
@@ -239,11 +246,13 @@ def _nrrd_payload(path: Path, handle: BufferedReader) -> _Payload:
         what = f"NRRD of type {fields.get('type')} and encoding {fields.get('encoding')} cannot be verified"
         raise AutosegError.at(path, what, "save it as NRRD with gzip encoding, or as .nii.gz")
     file = fields.get("data file", fields.get("datafile"))
+    plain = set(fields.get("kinds", "").split()) <= {"domain", "space"}
     return _Payload(
         file=path if file is None else _beside(path, file),
         start=start if file is None else 0,
         promised_bytes=_count(path, fields.get("sizes", "")) * size,
         wrapper=wrapper,
+        byteorder=_order(fields.get("endian", "little") == "big") if plain else None,
     )
 
 
@@ -261,7 +270,17 @@ def _meta_payload(path: Path, handle: BufferedReader) -> _Payload:
         start=handle.tell() if local else _count(path, fields.get("HeaderSize", "0")),
         promised_bytes=_count(path, fields.get("DimSize", "")) * components * size,
         wrapper=_ZLIB if fields.get("CompressedData", "False").lower() == "true" else 0,
+        byteorder=_order(_msb(fields)),
     )
+
+
+def _msb(fields: dict[str, str]) -> bool:
+    names = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
+    return any(fields.get(name, "False").lower() == "true" for name in names)
+
+
+def _order(big: bool) -> str:
+    return ">" if big else "<"
 
 
 def _beside(path: Path, name: str) -> Path:
@@ -280,27 +299,30 @@ def _refuse_wrong_size(path: Path, payload: _Payload) -> None:
         raise AutosegError.at(path, f"is truncated or too long: {what}", _MEND)
 
 
-def _verify(path: Path, payload: _Payload) -> None:
-    """Read a compressed payload to its end: checksum right, and exactly the promised number of bytes."""
-    if not payload.wrapper:
-        return
+def _verify(path: Path, payload: _Payload) -> int:
+    """Read a payload to its end: its own checksum right, exactly the promised number of bytes. Return their CRC-32."""
     with payload.file.open("rb") as handle:
         handle.seek(payload.start)
-        found = 0
-        for size in _inflated(path, handle, payload.wrapper):
-            found += size
+        found, checksum = 0, 0
+        for data in _inflated(path, handle, payload.wrapper):
+            found, checksum = found + len(data), zlib.crc32(data, checksum)
             if found > payload.promised_bytes:
                 break
     if found != payload.promised_bytes:
         what = f"{found} bytes of voxels where its header promises {payload.promised_bytes}"
         raise AutosegError.at(path, f"is truncated or too long: {what}", _MEND)
+    return checksum
 
 
-def _inflated(path: Path, handle: BufferedReader, wrapper: int) -> Iterator[int]:
+def _inflated(path: Path, handle: BufferedReader, wrapper: int) -> Iterator[bytes]:
+    if not wrapper:
+        while chunk := handle.read(_CHUNK_BYTES << 4):
+            yield chunk
+        return
     stream = zlib.decompressobj(wrapper)
     try:
         while not stream.eof and (chunk := handle.read(_CHUNK_BYTES)):
-            yield len(stream.decompress(chunk))
+            yield stream.decompress(chunk)
     except zlib.error as error:
         raise AutosegError.at(path, f"the compressed voxels are damaged ({error})", _MEND) from error
     if not stream.eof:

@@ -42,6 +42,7 @@ _GRAY_MODES = {
     "F": "float32",
 }
 _COLOUR_MODES = {"RGB", "RGBA"}
+_DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, OverflowError, MemoryError, struct.error, zlib.error)
 _OPAQUE = {"uint8": 255, "uint16": 65535}
 
 
@@ -165,7 +166,7 @@ def _opened(path: Path) -> "Iterator[Image]":
                 yield image
     except Image.DecompressionBombError as error:
         raise AutosegError.at(path, "has more than 178 million pixels", "cut it into tiles") from error
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
+    except _DECODER_ERRORS as error:
         what = "is empty" if path.stat().st_size == 0 else f"cannot be read ({_without_path(error)})"
         raise AutosegError.at(path, what, MEND) from error
 

@@ -5,6 +5,7 @@ deflate, PackBits, LZMA); palettes and the other compressions go through Pillow.
 metadata when they name their unit; otherwise a pixel counts as 1 mm.
 """
 
+import logging
 import struct
 import zlib
 from collections.abc import Iterator
@@ -32,7 +33,10 @@ _READ_BY_TIFFFILE = {1, 8, 32773, 32946, 34925}  # none, deflate, PackBits, old 
 _WHITE_IS_ZERO, _PALETTE = 0, 3  # PhotometricInterpretation
 _ALPHA = {1, 2}  # ExtraSamples: associated and unassociated alpha
 _MM_PER_UNIT = {"nm": 1e-6, "micron": 1e-3, "um": 1e-3, "µm": 1e-3, "\\u00b5m": 1e-3, "mm": 1.0, "cm": 10.0}
-_DECODER_ERRORS = (OSError, ValueError, KeyError, IndexError, TypeError, RuntimeError, struct.error, zlib.error)
+_DECODER_ERRORS = (
+    *(OSError, ValueError, KeyError, IndexError, TypeError, RuntimeError, AttributeError, ArithmeticError),
+    *(AssertionError, MemoryError, struct.error, zlib.error),
+)
 """What tifffile and Pillow raise for damaged files (TiffFileError is a ValueError)."""
 
 
@@ -123,12 +127,14 @@ def _opened(path: Path) -> Iterator[_Stack]:
     from tifffile import TiffFile
 
     _verify_chain(path)
-    try:
-        tif = TiffFile(path)
-        series = list(tif.series)
-    except _DECODER_ERRORS as error:
-        raise AutosegError.at(path, f"cannot be read ({error})", _MEND) from error
-    with tif:
+    # tifffile logs what it then raises; without a handler of its own the log would go to stderr.
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())
+    with path.open("rb") as handle:
+        try:
+            tif = TiffFile(handle)
+            series = list(tif.series)
+        except _DECODER_ERRORS as error:
+            raise AutosegError.at(path, f"cannot be read ({error})", _MEND) from error
         yield _layout(path, tif, series)
 
 

@@ -200,3 +200,22 @@ def _volume():
     from autoseg.imaging.volume import Grid
 
     return Volume(array=np.zeros((1, 1, 2, 2)), grid=Grid(shape=(1, 2, 2), affine=affine))
+
+
+def test_metaimage_whose_header_lost_its_compressed_size_is_refused(tmp_path):
+    """SimpleITK prints "Uncompress failed" and returns voxels of its own making."""
+    path = tmp_path / "case.mha"
+    SimpleITK.WriteImage(oblique(ramp((5, 6, 7))), path, useCompression=True)
+    path.write_bytes(path.read_bytes().replace(b"CompressedDataSize", b"CompressedDataSixe"))
+    with pytest.raises(AutosegError, match=r"voxels come out wrong|cannot be read"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("ending", [".nrrd", ".mha"])
+def test_big_endian_voxels_are_read(tmp_path, ending):
+    array = ramp((5, 6, 7), np.int32)
+    path = tmp_path / f"case{ending}"
+    SimpleITK.WriteImage(oblique(array), path)
+    data = path.read_bytes().replace(b"MSB = False", b"MSB = True").replace(b"endian: little", b"endian: big")
+    path.write_bytes(data[: -array.nbytes] + array.astype(">i4").tobytes())
+    np.testing.assert_array_equal(read_image(path).array[0], array)
