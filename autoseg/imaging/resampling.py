@@ -88,18 +88,17 @@ class AxisOperator:
         return start, max(start, stop)
 
     def block(self, row_start: int, row_stop: int) -> Block:
-        """Return the rows [row_start, row_stop) as one dense block."""
+        """Return the rows [row_start, row_stop), at least one, as one dense block."""
         return _dense(self.first, self.weights, row_start, row_stop)
 
     def blocks_between(self, row_start: int, row_stop: int) -> Iterator[Block]:
         """Yield the blocks that make up the rows [row_start, row_stop)."""
         for block in self.blocks:
-            if block.row_stop <= row_start or block.row_start >= row_stop:
-                continue
-            if row_start <= block.row_start and block.row_stop <= row_stop:
+            start, stop = max(row_start, block.row_start), min(row_stop, block.row_stop)
+            if stop - start == len(block.matrix):
                 yield block
-            else:
-                yield self.block(max(row_start, block.row_start), min(row_stop, block.row_stop))
+            elif start < stop:
+                yield self.block(start, stop)
 
 
 @lru_cache(maxsize=256)
@@ -290,7 +289,7 @@ def _occurring(label: NDArray[I]) -> tuple[NDArray[np.int64], NDArray[np.int64]]
 
 def _taps(n_in: int, n_out: int, order: Order) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return consecutive columns (n_out, taps), not yet clamped to the axis, and their weights."""
-    if order == NEAREST:
+    if order == NEAREST or n_in == n_out:
         columns = (2 * np.arange(n_out, dtype=np.int64) + 1) * n_in // (2 * n_out)
         return columns[:, None], np.ones((n_out, 1))
     position = (np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5

@@ -52,7 +52,9 @@ def test_operator_equals_scipy_zoom(n_in: int, n_out: int, order: Order, seed: i
     peer = ndimage.zoom(signal.astype(np.float64), n_out / n_in, order=order, mode="nearest", grid_mode=True)
     ours = apply_along(signal, 0, axis_operator(n_in, n_out, order))
     assert peer.shape == ours.shape
-    assert np.abs(ours - peer).max() <= 3e-6 * max(1.0, np.ptp(signal))
+    certain = (2 * np.arange(n_out) + 1) * n_in % (2 * n_out) > 0 if order == NEAREST else np.full(n_out, True)
+    # half-way between two samples the peer's nearest depends on its rounding
+    assert np.abs(ours - peer)[certain].max(initial=0) <= 3e-6 * max(1.0, np.ptp(signal))
 
 
 @given(n_in=LENGTHS, n_out=LENGTHS, order=ORDERS)
@@ -163,7 +165,7 @@ def test_new_shape_rounds_half_to_even_and_keeps_one_voxel() -> None:
 def brute_force_labels(label: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     values = np.unique(label)
     weights = np.stack([peer_resize(label == v, shape, 1) for v in values])
-    nearest = peer_resize(label, shape, 0).astype(label.dtype)
+    nearest = label[np.ix_(*((2 * np.arange(m) + 1) * n // (2 * m) for n, m in zip(label.shape, shape, strict=True)))]
     top = weights >= weights.max(axis=0) - 1e-9
     nearest_is_top = (top & (values[:, None, None, None] == nearest)).any(axis=0)
     return np.where(nearest_is_top, nearest, values[top.argmax(axis=0)])
@@ -175,7 +177,7 @@ def brute_force_labels(label: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     seed=st.integers(0, 99),
     highest=st.integers(0, 5),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_labels_equal_the_argmax_of_resized_indicators(shape: tuple, target: tuple, seed: int, highest: int) -> None:
     label = np.random.default_rng(seed).integers(-1, highest + 1, size=shape).astype(np.int16)
     result = resize_labels(label, target)
@@ -196,11 +198,26 @@ def test_labels_of_thick_slices_are_taken_from_the_nearest_slice() -> None:
     assert result[:, 0, 0].tolist() == [0, 0, 5, 5, 5]
 
 
+def test_a_label_between_the_samples_that_are_kept_vanishes() -> None:
+    label = np.array([1, 3, 1, 2, 2], np.int16).reshape(5, 1, 1)
+    assert resize_labels(label, (2, 1, 1)).ravel().tolist() == [3, 2]
+    label = np.array([1, 1, 9, 2, 2], np.int16).reshape(5, 1, 1)
+    assert resize_labels(label, (2, 1, 1)).ravel().tolist() == [1, 2]
+
+
 def test_labels_equal_nnunets_resampling() -> None:
     for shape, target in [*SHAPES, ((16, 16, 16), (8, 8, 32))]:
         label = np.random.default_rng(1).integers(-1, 5, size=shape).astype(np.int16)
         differ = resize_labels(label, target) != resize_segmentation(label, target, 1)
         assert differ.mean() <= 1e-3  # the peer takes float64's rounding for a lead where three labels meet
+
+
+@pytest.mark.parametrize("order", [NEAREST, LINEAR, CUBIC])
+def test_an_axis_of_equal_length_reads_each_sample_once(order: Order) -> None:
+    operator = axis_operator(40, 40, order)
+    assert operator.identity
+    assert operator.columns_for(7, 9) == (7, 9)
+    assert np.array_equal(apply_along(np.eye(40, dtype=np.float32), 0, operator), np.eye(40))
 
 
 def test_an_empty_axis_or_unknown_order_is_refused() -> None:
