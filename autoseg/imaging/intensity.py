@@ -1,4 +1,4 @@
-"""Intensities: normalisation as the plan says, CT windows, histogram matching, noise reduction."""
+"""Intensities: normalisation as the plan says, and CT windows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
