@@ -94,6 +94,18 @@ def memory_bytes() -> int:
     return min(installed, int(limit)) if limit.isdigit() else installed
 
 
+def free_memory_bytes() -> int:
+    """Return the memory that this process may still take, in bytes: what is available, within the control group."""
+    try:
+        table = Path("/proc/meminfo").read_text(encoding="ascii")
+    except OSError:
+        return memory_bytes()
+    free = next((int(line.split()[1]) << 10 for line in table.splitlines() if line.startswith("MemAvailable")), None)
+    limit, used = _control_group("memory.max").strip(), _control_group("memory.current").strip()
+    within = int(limit) - int(used) if limit.isdigit() and used.isdigit() else memory_bytes()
+    return max(0, within if free is None else min(free, within))
+
+
 def process_seconds() -> float:
     """Return how long this process exists, in seconds, Python's start included; 0 where the system does not tell."""
     try:

@@ -51,9 +51,9 @@ def _cases_at(place: Path, channels: int) -> tuple[InputCase, ...]:
         return (_case_of_file(place, channels),)
     if not place.is_dir():
         raise AutosegError.at(place, "does not exist", "check the path")
-    series = _series(place)
-    if place in series:
-        return (InputCase(name=place.resolve().name, images=(place,)),)
+    series = series_folders(place)
+    if place in series or (len(series) == 1 and not _has_images(place)):
+        return (InputCase(name=place.resolve().name, images=series[:1]),)
     if series and not _has_images(place):
         names = _distinct([folder.relative_to(place).as_posix() for folder in series])
         return tuple(InputCase(name=n, images=(folder,)) for n, folder in zip(names, series, strict=True))
@@ -101,10 +101,6 @@ def _distinct(paths: Sequence[str]) -> list[str]:
     """Return the last parts of the paths; all parts, joined, where the last ones repeat."""
     names = [path.rpartition("/")[2] for path in paths]
     return names if len(set(names)) == len(names) else [path.replace("/", "_") for path in paths]
-
-
-def _series(folder: Path) -> tuple[Path, ...]:
-    return tuple(found for found in series_folders(folder) if any(found.iterdir()))
 
 
 def _has_images(folder: Path) -> bool:
