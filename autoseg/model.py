@@ -1,7 +1,10 @@
 """A trained model that segments arrays, for use from Python."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoseg.core.errors import AutosegError
+from autoseg.imaging.preparation import Prepared
 from autoseg.learning.inference import InferenceOptions, LabelMap, Segmenter, make_segmenter
 from autoseg.learning.machine import choose_device
 from autoseg.learning.model_files import load_networks
 from autoseg.options import Device
 from planners.plan import Plan
+
+_AHEAD = 2
+"""Cases prepared while one is predicted: enough to keep the device busy, little to hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +54,29 @@ class Model:
             ResourceError: too little memory.
 
         """
+        return self._finish(self._prepare(array, spacing_mm), len(spacing_mm))
+
+    def predict_iter(self, cases: Iterable[tuple[NDArray[Any], Sequence[float]]]) -> Iterator[LabelMap]:
+        """Yield the label map of each (array, spacing_mm), in order; a few cases are prepared ahead in a thread."""
+        source, waiting = iter(cases), deque[tuple[Future[Prepared], int]]()
+        with ThreadPoolExecutor(1) as executor:
+            while True:
+                for array, spacing_mm in islice(source, _AHEAD - len(waiting)):
+                    waiting.append((executor.submit(self._prepare, array, spacing_mm), len(spacing_mm)))
+                if not waiting:
+                    return
+                prepared, dimensions = waiting.popleft()
+                yield self._finish(prepared.result(), dimensions)
+
+    def _prepare(self, array: NDArray[Any], spacing_mm: Sequence[float]) -> Prepared:
         spacing = tuple(float(s) for s in spacing_mm)
         image = _image(np.asarray(array), spacing)
         padded = (1.0, *spacing) if len(spacing) == 2 else spacing
-        prepared = self.segmenter.prepare(image, (padded[0], padded[1], padded[2]))
+        return self.segmenter.prepare(image, (padded[0], padded[1], padded[2]))
+
+    def _finish(self, prepared: Prepared, dimensions: int) -> LabelMap:
         labels = self.segmenter.segment(prepared)
-        return labels[0] if len(spacing) == 2 else labels
+        return labels[0] if dimensions == 2 else labels
 
 
 def open_model(path: Path, device: Device) -> Model:
