@@ -1,5 +1,6 @@
 """Grids in space: building one from a file's matrix, and telling whether two are the same."""
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoseg.core.errors import AutosegError
-from autoseg.imaging.volume import Affine, Grid
+from autoseg.imaging.volume import Affine, Grid, Volume
 
 MAX_CORNER_DISPLACEMENT_VOXELS = 0.1
 """Corners this close count as the same grid. Header noise between formats is below 1e-4 voxel, a mistaken geometry is
@@ -103,6 +104,34 @@ def check_same_grid(image: Grid, label: Grid, where: Path | str) -> None:
             f"the label lies {corner_displacement_mm(image, label):.3g} mm ({voxels:.3g} voxels) away from its image",
             "pair the label with the image it was drawn on, or resample it to that image",
         )
+
+
+def oriented_like(volume: Volume, grid: Grid) -> Volume:
+    """Return a volume with its axes exchanged and flipped to run like those of `grid`, every voxel where it was in space.
+
+    Tools store one anatomy in different axis orders; a label that another tool wrote may run the other way than its
+    image. Nothing is interpolated: what does not fit `grid` afterwards is another grid. A volume whose axes lie
+    askew to `grid` by more than 45 degrees in two ways at once comes back unchanged.
+    """
+    matrix = np.asarray(volume.grid.affine, dtype=np.float64)
+    turns = np.linalg.solve(np.asarray(grid.affine, dtype=np.float64)[:3, :3], matrix[:3, :3])
+    turns *= np.asarray(grid.spacing_mm)[:, np.newaxis]  # from voxels of `grid` to mm, so that sizes are comparable
+    order = [
+        int(axis) for axis in np.argmax(np.abs(turns), axis=1)
+    ]  # order[i]: the volume's axis along axis i of `grid`
+    flips = [bool(turns[row, axis] < 0) for row, axis in enumerate(order)]
+    if sorted(order) != [0, 1, 2] or (order == [0, 1, 2] and not any(flips)):
+        return volume
+    sizes = [volume.grid.shape[axis] for axis in order]
+    matrix = matrix[:, [*order, 3]]
+    for axis, flip in enumerate(flips):
+        if flip:
+            matrix[:, 3] += matrix[:, axis] * (sizes[axis] - 1)
+            matrix[:, axis] *= -1
+    array = np.transpose(volume.array, (0, *(axis + 1 for axis in order)))
+    array = array[(slice(None), *(slice(None, None, -1 if flip else 1) for flip in flips))]
+    new = replace(volume.grid, shape=(sizes[0], sizes[1], sizes[2]), affine=affine_tuple(matrix))
+    return replace(volume, array=np.ascontiguousarray(array), grid=new)
 
 
 def _sizes(grid: Grid) -> str:

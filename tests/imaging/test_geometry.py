@@ -14,9 +14,10 @@ from autoseg.imaging.geometry import (
     corner_displacement_mm,
     corner_displacement_voxels,
     grid_from_xyz,
+    oriented_like,
     xyz_affine,
 )
-from autoseg.imaging.volume import Grid
+from autoseg.imaging.volume import Grid, Volume
 
 SPACING_XYZ = (0.5, 0.5, 5.0)
 
@@ -88,3 +89,27 @@ def test_a_flat_file_gets_the_normal_of_its_plane():
     )
     with pytest.raises(AutosegError, match="impossible voxel size"):
         grid_from_xyz(Path("image.nii"), (1, 4, 5), np.diag([2.0, 0, 0, 1]), dimensions=2, flat=True)
+
+
+@given(st.permutations([0, 1, 2]), st.tuples(st.booleans(), st.booleans(), st.booleans()))
+def test_axes_in_another_order_come_back_without_moving_a_voxel(order, flips):
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(0.2), -np.sin(0.2)], [np.sin(0.2), np.cos(0.2)]]
+    target = grid(turn @ np.diag([*SPACING_XYZ, 1.0]), shape=(3, 4, 5))
+    array = np.arange(60).reshape(1, 3, 4, 5)
+    matrix = np.asarray(target.affine)[:, [*order, 3]]
+    stored = np.transpose(array, (0, *(axis + 1 for axis in order)))
+    for axis, flip in enumerate(flips):
+        if flip:
+            stored = np.flip(stored, axis + 1)
+            matrix[:, 3] += matrix[:, axis] * (stored.shape[axis + 1] - 1)
+            matrix[:, axis] *= -1
+    other = Volume(array=stored, grid=Grid(shape=stored.shape[1:], affine=affine_tuple(matrix)))
+    back = oriented_like(other, target)
+    np.testing.assert_array_equal(back.array, array)
+    check_same_grid(target, back.grid, "label")
+
+
+def test_axes_that_already_run_alike_are_left_alone():
+    volume = Volume(array=np.zeros((1, 10, 20, 30)), grid=shifted(3, 0, 0))
+    assert oriented_like(volume, grid()) is volume
