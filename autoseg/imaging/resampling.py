@@ -9,6 +9,7 @@ is evaluation of B-splines after a recursive prefilter whose impulse response fa
 cut at PREFILTER_REACH voxels.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +17,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 I = TypeVar("I", bound=np.integer[Any])
 Order = Literal[0, 1, 3]
@@ -34,6 +36,7 @@ ANISOTROPY = 3.0
 """Largest over smallest spacing from which an axis is not interpolated; nnU-Net's threshold."""
 BONUS = 2e-6
 """Added to the label of the nearest voxel, and half of it tells a tie: above rounding, below any real lead."""
+_DENSE_VALUES = 1 << 16
 
 
 class Block(NamedTuple):
@@ -236,15 +239,16 @@ def resize_labels(label: NDArray[I], shape: Sequence[int], orders: Order | Seque
 
 def _vote(label: NDArray[I], nearest: NDArray[I], operators: Sequence[AxisOperator]) -> NDArray[I]:
     """Give each voxel the label whose indicators weigh most; a small bonus lets `nearest` decide ties."""
-    values, counts = _occurring(label)
-    most = int(values[np.argmax(counts)])  # its weight is what the others leave: no pass of its own
+    boxes = _boxes(label)
+    most = max(boxes, key=lambda value: math.prod(part.stop - part.start for part in boxes[value]))
+    # the weight of the label that is everywhere is what the others leave: no pass of its own
     best = np.zeros(nearest.shape, dtype=np.float32)
     left = np.ones(nearest.shape, dtype=np.float32)
     result = np.full(nearest.shape, most, dtype=label.dtype)
-    for value in values:
+    for value, box in boxes.items():
         if value == most:
             continue
-        box, indicator = _indicator(label, int(value))
+        indicator = (label[box] == value).astype(np.float32)
         target, weight = _resize_box(indicator, [part.start for part in box], operators)
         left[target] -= weight
         weight += np.float32(BONUS) * (nearest[target] == value)
@@ -271,20 +275,15 @@ def _resize_box(
     return tuple(target), indicator
 
 
-def _indicator(label: NDArray[I], value: int) -> tuple[tuple[slice, ...], NDArray[np.float32]]:
-    mask = label == value
-    box = []
-    for axis in range(mask.ndim):
-        others = tuple(a for a in range(mask.ndim) if a != axis)
-        hit = np.flatnonzero(mask.any(axis=others))
-        box.append(slice(int(hit[0]), int(hit[-1]) + 1))
-    return tuple(box), mask[tuple(box)].astype(np.float32)
-
-
-def _occurring(label: NDArray[I]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the label values that occur, ascending, and their counts."""
-    values, counts = np.unique(label, return_counts=True)
-    return values.astype(np.int64), counts.astype(np.int64)
+def _boxes(label: NDArray[I]) -> dict[int, tuple[slice, ...]]:
+    """Return the bounding box of every label value that occurs, in ascending order."""
+    lowest, highest = int(label.min()), int(label.max())
+    if highest - lowest < _DENSE_VALUES:
+        values, numbered = range(lowest, highest + 1), label.astype(np.int32) - np.int32(lowest - 1)
+    else:
+        found, inverse = np.unique(label, return_inverse=True)
+        values, numbered = found.tolist(), inverse.reshape(label.shape) + 1
+    return {value: box for value, box in zip(values, ndimage.find_objects(numbered), strict=True) if box is not None}
 
 
 def _taps(n_in: int, n_out: int, order: Order) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

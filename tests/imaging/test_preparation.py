@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from skimage.transform import resize
 
 from autoseg.core.labels import IGNORE, OUTSIDE
 from autoseg.core.records import decode, encode
@@ -123,6 +124,24 @@ def test_normalization_comes_before_resampling(build_plan):
     image[0, 0, 0] = [1, 1, 1, 1, 9, 1, 1, 1, 1]
     prepared = prepare_image(image, (1.0, 1.0, 1.0), plan, plan.configurations[0])
     assert prepared.image.ravel() == pytest.approx([0, 1, 0])
+
+
+@pytest.mark.parametrize(("spacing", "order_z"), [((2.0, 1.0, 1.0), 3), ((4.0, 1.0, 1.0), 0)])
+def test_preparation_equals_nnunets_steps_in_double_precision(build_plan, spacing, order_z):
+    plan = build_plan((1.5, 1.3, 0.8), normalizations=(Normalization(channel="image", scheme="zscore"),))
+    image = image_with_border((9, 16, 20))
+    prepared = prepare_image(image, spacing, plan, plan.configurations[0])
+    crop = image[0, 1:5, 2:8, 3:11].astype(np.float64)
+    crop = (crop - crop.mean()) / crop.std()
+    z, y, x = (round(n * old / new) for n, old, new in zip(crop.shape, spacing, (1.5, 1.3, 0.8), strict=True))
+    options = {"order": 3, "mode": "edge", "anti_aliasing": False}
+    if order_z == 3:
+        peer = resize(crop, (z, y, x), **options)
+    else:
+        planes = np.stack([resize(plane, (y, x), **options) for plane in crop])
+        peer = resize(planes, (z, y, x), order=0, mode="edge", anti_aliasing=False)
+    assert prepared.image.shape == (1, z, y, x)
+    assert np.abs(prepared.image[0] - peer).max() < 3e-6 * np.ptp(crop)
 
 
 def test_a_reference_becomes_class_indexes_with_outside_and_ignored_voxels(build_plan):

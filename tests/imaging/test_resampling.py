@@ -198,6 +198,12 @@ def test_labels_of_thick_slices_are_taken_from_the_nearest_slice() -> None:
     assert result[:, 0, 0].tolist() == [0, 0, 5, 5, 5]
 
 
+def test_label_values_may_be_far_apart_and_negative() -> None:
+    label = np.where(np.indices((4, 6, 8)).sum(axis=0) > 8, 2_000_000_000, -7)
+    label[0, 0, 0] = 5
+    assert np.array_equal(resize_labels(label, (7, 9, 5)), brute_force_labels(label, (7, 9, 5)))
+
+
 def test_a_label_between_the_samples_that_are_kept_vanishes() -> None:
     label = np.array([1, 3, 1, 2, 2], np.int16).reshape(5, 1, 1)
     assert resize_labels(label, (2, 1, 1)).ravel().tolist() == [3, 2]
