@@ -32,7 +32,7 @@ def augmentation(patch: Sequence[int], fingerprint: Fingerprint, recipe: Recipe)
         angle = recipe.rotation_volume_deg
     else:
         angle = recipe.rotation_elongated_deg if max(patch) / min(patch) > recipe.elongated_above else plane_deg
-    mirrored = recipe.mirror == "all-axes" or (recipe.mirror == "without-upright-position" and not upright)
+    mirrored = recipe.mirror == "all-axes" or not upright
     return replace(
         recipe.augmentation,
         rotation_deg=(-angle, angle),

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from planners.plan import Configuration
 from planners.topology import Network, stage_shapes
@@ -41,10 +42,10 @@ class Layer:
         return weights * self.features_in * self.features_out * self.voxels
 
 
-def layers(network: Network) -> Iterator[Layer]:
-    """Yield every convolution of `network` for one sample, encoder first, as autoseg.learning.network builds it."""
-    yield from _encoder(network)
-    yield from _decoder(network)
+@lru_cache(maxsize=8)
+def layers(network: Network) -> tuple[Layer, ...]:
+    """Return every convolution of `network` for one sample, encoder first, as autoseg.learning.network builds it."""
+    return (*_encoder(network), *_decoder(network))
 
 
 def _encoder(network: Network) -> Iterator[Layer]:

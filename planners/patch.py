@@ -105,6 +105,13 @@ def shrink(space: Space, shape: Topology, edge_min: int) -> Topology:
     return topology(space.spacing_mm, patch, edge_min)
 
 
+def coarsened(spacing_mm: tuple[float, ...], factor: float) -> tuple[float, ...]:
+    """Return the spacing made `factor` coarser along axes finer than half the coarsest, along all if there is none."""
+    coarsest = max(spacing_mm)
+    fine = [coarsest / s > 2 for s in spacing_mm]
+    return tuple(s * factor if is_fine or not any(fine) else s for s, is_fine in zip(spacing_mm, fine, strict=True))
+
+
 def lowres_space(full: Space, patch: Sequence[int], task: Task, recipe: Recipe) -> tuple[Space, Sizes] | None:
     """Return spacing and sizes of the low-resolution network, or None where the patch covers enough without.
 
@@ -115,12 +122,7 @@ def lowres_space(full: Space, patch: Sequence[int], task: Task, recipe: Recipe) 
     spacing, voxels, patch_voxels = full.spacing_mm, full_voxels, math.prod(patch)
     found = None
     while patch_voxels / voxels < recipe.lowres_coverage:
-        coarsest = max(spacing)
-        fine = [coarsest / s > 2 for s in spacing]
-        spacing = tuple(
-            s * recipe.lowres_factor if is_fine or not any(fine) else s
-            for s, is_fine in zip(spacing, fine, strict=True)
-        )
+        spacing = coarsened(spacing, recipe.lowres_factor)
         exact = [f / s * n for f, s, n in zip(full.spacing_mm, spacing, full.median_shape, strict=True)]
         voxels = math.prod(exact)
         space = Space(

@@ -1,9 +1,12 @@
 """The planner: every rule in its order, from a dataset's fingerprint to the plan that training and prediction obey."""
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from planners.augmentation import augmentation
+from planners.coarse import Coarse, coarse
 from planners.decisions import Findings, decisions
 from planners.fingerprint import Fingerprint
 from planners.fit import Fit, allowance, fitted_sizes
@@ -11,7 +14,7 @@ from planners.memory import training_bytes
 from planners.normalization import normalization
 from planners.patch import Sizes, Space, Task, lowres_space, reference_sizes
 from planners.plan import Configuration, ConfigurationName, Plan, Target
-from planners.recipe import Budget, Machine, Recipe
+from planners.recipe import Budget, Machine, Recipe, Sizing
 from planners.schedule import schedule, supervision_weights
 from planners.spacing import median_shape, permuted, target_spacing, transposition
 
@@ -31,6 +34,15 @@ class _Inputs:
     task: Task
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Planned:
+    """The configurations, the one to train first, and for `auto` what each was fitted to."""
+
+    configurations: tuple[Configuration, ...]
+    fits: tuple[Fit, ...] = ()
+    coarse: Coarse | None = None
+
+
 def make_plan(fingerprint: Fingerprint, recipe: Recipe, budget: Budget, machine: Machine | None = None) -> Plan:
     """Return the plan for a dataset.
 
@@ -48,17 +60,17 @@ def make_plan(fingerprint: Fingerprint, recipe: Recipe, budget: Budget, machine:
     inputs = _Inputs(
         fingerprint=fingerprint, recipe=recipe, budget=budget, machine=machine, task=describe_task(fingerprint)
     )
-    plan_all = {"reference-memory": _by_reference_memory, "budget": _within_budget}[recipe.sizing]
-    configurations, fits = plan_all(volume, inputs)
+    planned = _PLAN[recipe.sizing](volume, inputs)
     findings = Findings(
         fingerprint=fingerprint,
         recipe=recipe,
         budget=budget,
-        machine=machine,
+        task=inputs.task,
         volume=volume,
         transpose=order,
-        configurations=configurations,
-        fits=fits,
+        configurations=planned.configurations,
+        fits=planned.fits,
+        coarse=planned.coarse,
     )
     return Plan(
         dataset=fingerprint.dataset,
@@ -67,7 +79,7 @@ def make_plan(fingerprint: Fingerprint, recipe: Recipe, budget: Budget, machine:
         labels=fingerprint.labels,
         target=target_of(fingerprint),
         transpose=order,
-        configurations=configurations,
+        configurations=planned.configurations,
         decisions=decisions(findings),
     )
 
@@ -96,34 +108,43 @@ def _plane(volume: Space) -> Space:
     return replace(volume, spacing_mm=volume.spacing_mm[1:], median_shape=volume.median_shape[1:])
 
 
-def _by_reference_memory(volume: Space, inputs: _Inputs) -> tuple[tuple[Configuration, ...], tuple[Fit, ...]]:
+def _by_reference_memory(volume: Space, inputs: _Inputs) -> _Planned:
     """Plan as nnU-Net does: every configuration that makes sense, each as large as the reference memory allows."""
     recipe, task = inputs.recipe, inputs.task
     plane = _plane(volume)
     slices = _configuration("2d", plane, reference_sizes(plane, task, recipe), inputs)
     if volume.median_shape[0] == 1:
-        return (slices,), ()
+        return _Planned(configurations=(slices,))
     sizes = reference_sizes(volume, task, recipe)
     full = _configuration("3d_fullres", volume, sizes, inputs)
     low = lowres_space(volume, sizes.network.patch, task, recipe)
     if low is None:
-        return (full, slices), ()
+        return _Planned(configurations=(full, slices))
     full = replace(full, batch_dice=True)
     cascade = replace(full, name="3d_cascade_fullres", previous="3d_lowres")
-    return (full, slices, _configuration("3d_lowres", *low, inputs), cascade), ()
+    return _Planned(configurations=(full, slices, _configuration("3d_lowres", *low, inputs), cascade))
 
 
-def _within_budget(volume: Space, inputs: _Inputs) -> tuple[tuple[Configuration, ...], tuple[Fit, ...]]:
+def _within_budget(volume: Space, inputs: _Inputs) -> _Planned:
     """Plan what trains well within time, memory and data; the configuration to train comes first."""
-    allowed = allowance(inputs.budget, inputs.machine, inputs.recipe)
+    recipe, task = inputs.recipe, inputs.task
+    allowed = allowance(inputs.budget, inputs.machine, recipe)
     plane = _plane(volume)
-    slices = fitted_sizes(plane, inputs.task, inputs.recipe, allowed)
+    slices = fitted_sizes(plane, task, recipe, allowed)
     found = [(_configuration("2d", plane, slices.sizes, inputs), slices)]
-    if volume.median_shape[0] > 1:
-        full = fitted_sizes(volume, inputs.task, inputs.recipe, allowed)
-        place = 0 if volume.median_shape[0] >= SLICES_MIN else 1
-        found.insert(place, (_configuration("3d_fullres", volume, full.sizes, inputs), full))
-    return tuple(configuration for configuration, _ in found), tuple(fit for _, fit in found)
+    if volume.median_shape[0] == 1:
+        return _Planned(configurations=(found[0][0],), fits=(slices,))
+    full = fitted_sizes(volume, task, recipe, allowed)
+    thin = volume.median_shape[0] < SLICES_MIN
+    found.insert(int(thin), (_configuration("3d_fullres", volume, full.sizes, inputs), full))
+    low = None if thin else coarse(volume, full, inputs.fingerprint, task, recipe)
+    if low is not None:
+        found.insert(0, (_configuration("3d_lowres", low.space, low.fit.sizes, inputs), low.fit))
+    return _Planned(
+        configurations=tuple(configuration for configuration, _ in found),
+        fits=tuple(fit for _, fit in found),
+        coarse=low,
+    )
 
 
 def _configuration(name: ConfigurationName, space: Space, sizes: Sizes, inputs: _Inputs) -> Configuration:
@@ -153,3 +174,8 @@ def _configuration(name: ConfigurationName, space: Space, sizes: Sizes, inputs: 
         configuration,
         estimated_bytes=training_bytes(configuration, inputs.task.channels, inputs.task.outputs, bf16=measured),
     )
+
+
+_PLAN: Mapping[Sizing, Callable[[Space, _Inputs], _Planned]] = MappingProxyType(
+    {"reference-memory": _by_reference_memory, "budget": _within_budget}
+)

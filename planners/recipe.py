@@ -79,6 +79,8 @@ class Width:
     """Features, blocks and starting size of networks of one dimensionality."""
 
     features_max: int
+    # Deepest network; None: as deep as the smallest feature map allows.
+    stages_max: int | None
     start_edge: int
     reference_elements: float
     reference_batch: int
@@ -149,6 +151,13 @@ class Recipe:
     parameters_per_foreground_voxel: float
     # Longest patch edge over the second longest, in millimetres.
     patch_aspect_max: float
+    # A coarser resolution is planned when a patch covers less of the median case than this, ...
+    patch_coverage_min: float
+    # ... or predicting this many cases takes more than this share of the budget, ...
+    predicted_cases: int
+    prediction_share: float
+    # ... but the smallest structure keeps this many voxels.
+    structure_voxels_min: float
     # Share of a time budget that training may use; the rest reads, prepares, validates, predicts and reports.
     training_share: float
     # Steps below which a schedule does not converge, at `steps_reference_seconds` of training; grows with the root.
@@ -203,6 +212,7 @@ _NNUNET_SCHEDULE = Schedule(  # nnU-Net: nnUNetTrainer, 1000 epochs of 250 steps
 
 _NNUNET_VOLUME = Width(
     features_max=320,
+    stages_max=None,
     start_edge=256,
     reference_elements=560e6,
     reference_batch=2,
@@ -215,6 +225,7 @@ _NNUNET_VOLUME = Width(
 
 _NNUNET_SLICE = Width(
     features_max=512,
+    stages_max=None,
     start_edge=2048,
     reference_elements=85e6,
     reference_batch=12,
@@ -261,6 +272,10 @@ _NNUNET = Recipe(
     schedule=_NNUNET_SCHEDULE,
     parameters_per_foreground_voxel=float("inf"),
     patch_aspect_max=float("inf"),
+    patch_coverage_min=0.0,
+    predicted_cases=0,
+    prediction_share=1.0,
+    structure_voxels_min=0.0,
     training_share=0.8,
     steps_wanted=250_000,
     steps_reference_seconds=1.0,
@@ -302,6 +317,7 @@ _AUTO = replace(
     feature_choices=(32, 24, 16, 8),
     volume=replace(
         _NNUNET_VOLUME,
+        stages_max=6,  # what nnU-Net's 8 GB plans have; a seventh sees nothing that the sixth does not
         patch_voxels_max=128**3,  # what nnU-Net's 8 GB plans hold on isotropic data
         patch_voxels_comfortable=128**3,
         patch_voxels_min=32**3,
@@ -309,6 +325,7 @@ _AUTO = replace(
     ),
     slice=replace(
         _NNUNET_SLICE,
+        stages_max=7,
         patch_voxels_max=512**2,  # what nnU-Net's 8 GB plans hold
         patch_voxels_comfortable=256**2,
         patch_voxels_min=64**2,
@@ -317,10 +334,14 @@ _AUTO = replace(
     batch_share=0.2,  # at least five batches to see everything once; nnU-Net's 5 % leaves two slices of 24
     transpose="slices-first",
     normalization="modality",
-    # AutoNNUnet on Hippocampus: 5.6 M parameters for 0.7 M foreground voxels beat the ResEnc presets with 4 and more
-    # times as many.
+    # Between the 8 of nnU-Net's plain plan on Hippocampus (5.6 M parameters, 0.7 M foreground voxels), which won, and
+    # the 39 of its ResEnc plans (25.9 M), which lost (AutoNNUnet).
     parameters_per_foreground_voxel=20.0,
     patch_aspect_max=4.0,
+    patch_coverage_min=1 / 64,  # four patches along each axis; TotalSegmentator's whole-body models work at 1.5 mm
+    predicted_cases=5,  # what validation and the report's final prediction need at least
+    prediction_share=0.1,
+    structure_voxels_min=64.0,  # a cube of four voxels, the smallest that Dice can measure sensibly
     rotation_upright_deg=30.0,  # prototype; a short schedule has no steps to spare for bodies upside down
     # Prototype. It also keeps left apart from right (nnU-Net issues 80 to 3004). What lies under a microscope has
     # neither, and few of its images are labelled.

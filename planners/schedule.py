@@ -55,13 +55,12 @@ def training_seconds(budget: Budget, recipe: Recipe) -> float | None:
     return None if budget.seconds is None else budget.seconds * recipe.training_share
 
 
-def wanted_steps(budget: Budget, recipe: Recipe) -> int:
-    """Return how many steps a time budget should hold at least.
+def wanted_steps(train_seconds: float, recipe: Recipe) -> int:
+    """Return how many steps a training of `train_seconds` should hold at least.
 
-    Longer budgets buy half more steps and half larger networks (in ratios): the number grows with the root of time.
+    More time buys half more steps and half larger networks (in ratios): the number grows with the root of time.
     """
-    seconds = training_seconds(budget, recipe) or recipe.steps_reference_seconds
-    return round(recipe.steps_wanted * max(1.0, math.sqrt(seconds / recipe.steps_reference_seconds)))
+    return round(recipe.steps_wanted * max(1.0, math.sqrt(train_seconds / recipe.steps_reference_seconds)))
 
 
 def schedule(budget: Budget, recipe: Recipe) -> Schedule:

@@ -32,8 +32,10 @@ class Network:
     outputs: int
 
 
-def topology(spacing_mm: Sequence[float], edges: Sequence[float], edge_min: int) -> Topology:
-    """Return the deepest topology whose feature maps keep `edge_min` voxels an axis.
+def topology(
+    spacing_mm: Sequence[float], edges: Sequence[float], edge_min: int, stages_max: int | None = None
+) -> Topology:
+    """Return the deepest topology, of at most `stages_max`, whose feature maps keep `edge_min` voxels an axis.
 
     Only axes whose spacing is within a factor of two of the finest poolable one are halved, so that feature maps
     become isotropic before they become small; an axis has 1-wide kernels until then. Source: nnU-Net,
@@ -43,7 +45,7 @@ def topology(spacing_mm: Sequence[float], edges: Sequence[float], edge_min: int)
     spacing, size = list(spacing_mm), [float(edge) for edge in edges]
     divisor, kernel, stride = [1] * len(size), [1] * len(size), [1] * len(size)
     kernels, strides = [], [tuple(stride)]
-    while True:
+    while stages_max is None or len(strides) < stages_max:
         large = [axis for axis in axes if size[axis] >= 2 * edge_min]
         if not large:
             break
