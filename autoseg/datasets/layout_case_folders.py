@@ -13,7 +13,7 @@ from autoseg.datasets.names import IMAGE_WORDS, LABEL_WORDS, has_word, without_c
 from autoseg.datasets.options import Options
 
 _RECURRING = 0.5
-"""A structure is found in at least this share of the cases; names of single objects recur in hardly any."""
+"""A structure is found in at least this share of the cases (and twice); names of single objects hardly recur."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def _references(folders: Sequence[_Folder]) -> tuple[ReferenceKind, tuple[str, .
     if max(len(f.labels) for f in folders) == 1:
         return "map", ()
     names = Counter(_structure(item, f) for f in folders for item in f.labels)
-    recurring = tuple(sorted(name for name, count in names.items() if count >= _RECURRING * len(folders)))
+    recurring = tuple(sorted(name for name, count in names.items() if count >= max(2, _RECURRING * len(folders))))
     if len(recurring) * 2 >= len(names):
         return "structures", tuple(sorted(names))
     return "instances", ()

@@ -20,6 +20,8 @@ from autoseg.datasets.names import (
     IMAGE_WORDS,
     LABEL_WORDS,
     TEST_WORDS,
+    TRAIN_WORDS,
+    VALIDATION_WORDS,
     has_word,
     natural_key,
 )
@@ -31,8 +33,8 @@ _FIRST_OBSERVER = frozenset({"1", "1st", "first"})
 _OTHER_OBSERVER = frozenset({"2", "2nd", "second", "3", "3rd", "third"})
 _DRAWN = frozenset({"manual", "gt", "groundtruth", "annotation", "annotations", "reference", "references"})
 _FIELD_OF_VIEW = frozenset({"mask", "masks", "fov"})
-_MAXIMUM_PLACES = 4
-"""More folders than train, validation and test that each hold images and labels are one folder per case."""
+_SPLITS = TRAIN_WORDS | VALIDATION_WORDS | TEST_WORDS
+"""Several folders that each hold images and labels are splits if named so, else one folder per case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def read(listing: Listing, options: Options) -> Arrangement | None:
     if options.images or options.labels:
         return None
     places = find_places(listing)
-    if not places or len(places) > _MAXIMUM_PLACES:
+    if not places or (len(places) > 1 and not all(has_word(place.path.name, _SPLITS) for place in places)):
         return None
     training = [p for p in places if not has_word(str(p.path), TEST_WORDS)] or places
     found = [_read_place(listing, place) for place in training]

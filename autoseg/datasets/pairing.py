@@ -150,5 +150,7 @@ def by_folder(items: Sequence[Item]) -> tuple[Item, ...]:
     """Return the items under the names of their folders where their own names do not tell them apart."""
     if len({item.stem for item in items}) == len(items):
         return tuple(items)
-    names = without_common([str(item.folder) for item in items])
-    return tuple(Item(item.path, name.replace("/", "_")) for item, name in zip(items, names, strict=True))
+    names = [item.folder.name for item in items]
+    if len(set(names)) < len(names):
+        names = [str(item.folder).replace("/", "_") for item in items]
+    return tuple(Item(item.path, name) for item, name in zip(items, names, strict=True))
