@@ -118,9 +118,9 @@ def _spacing(findings: Findings) -> Decision:
     median = permuted(median_per_axis(spacings), findings.transpose)
     shape = permuted(median_per_axis([case.shape_after_crop for case in cases]), findings.transpose)
     spread = [max(s) / min(s) for s in zip(*spacings, strict=True)]
-    because = f"{len(cases)} cases, of which the most different are {max(spread):.2g} times apart"
-    if len(cases) == 1:
-        because = "there is one case"
+    because = f"{len(cases)} cases have spacings up to {max(spread):.2g} times apart"
+    if max(spread) == 1:
+        because = f"{len(cases)} cases have the same spacing" if len(cases) > 1 else "there is one case"
     if recipe.spacing_mm is not None:
         rule, because = "given", "it was asked for"
     elif not planar and is_anisotropic(median, shape, recipe.anisotropy):
@@ -141,7 +141,7 @@ def _target(findings: Findings) -> Decision:
     labels = findings.fingerprint.labels
     foreground = sum(label.role == "foreground" for label in labels)
     regions = findings.task.outputs == foreground
-    because = f"{foreground} structures exclude each other"
+    because = f"{foreground} structures exclude each other" if foreground > 1 else "there is one structure"
     if regions:
         because = f"some of the {foreground} structures overlap or unite several label values"
     if len(labels) > foreground:
@@ -216,7 +216,7 @@ def _reference_sizes(configuration: Configuration, findings: Findings) -> Iterat
         configuration=name,
         parameter="batch",
         value=str(configuration.batch),
-        rule=f"what memory holds, within {recipe.batch_share:.0%} of the dataset, at least {recipe.batch_min} (nnU-Net)",
+        rule=f"what memory holds, in {recipe.batch_share:.0%} of the dataset, at least {recipe.batch_min} (nnU-Net)",
         because=f"a batch then holds {share:.2%} of the dataset's voxels",
     )
 
@@ -302,7 +302,7 @@ def _augmentation(configuration: Configuration, findings: Findings) -> Decision:
     plane = " in the plane only" if turns.in_plane_only else ""
     because = "what it shows has no upright position"
     if findings.recipe.mirror == "all-axes":
-        because = "nnU-Net mirrors everything"
+        because = "so does nnU-Net"
     elif not turns.mirror_axes:
         because = "bodies lie alike, left is not right, and one pass predicts instead of many"
     if turns.in_plane_only:

@@ -93,9 +93,7 @@ def allowance(budget: Budget, machine: Machine | None, recipe: Recipe) -> Allowa
         operations=seconds * machine.flops_per_s,
         seconds=seconds,
         steps=steps,
-        case_seconds=None
-        if budget.seconds is None
-        else budget.seconds * recipe.prediction_share / recipe.predicted_cases,
+        case_seconds=None if share is None else share / recipe.predicted_cases,
         machine=machine,
     )
 
