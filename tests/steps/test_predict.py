@@ -1,0 +1,367 @@
+"""`autoseg predict`: cases found, label maps on their own grids, failures listed, finished work kept.
+
+The test model paints every voxel inside the crop with its last structure, whatever the image shows: its last layer has
+no weights, only biases. What comes out is then known by hand: the label value inside the box of nonzero voxels.
+"""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK
+import torch
+
+from autoseg.core.errors import EXIT_PARTIAL, AutosegError, PartialError
+from autoseg.core.records import read_record, write_record
+from autoseg.core.workspace import Workspace
+from autoseg.datasets.dataset import Case, Dataset, Fold, Folds
+from autoseg.imaging.geometry import corner_displacement_voxels
+from autoseg.imaging.read import read_header, read_image
+from autoseg.learning.model_files import ModelRecord, TrainedNetwork, load_networks, save_model, save_network
+from autoseg.learning.network import build_network
+from autoseg.steps import predict as step
+from autoseg.steps.predict import CasePrediction, PredictionRecord, PredictOptions, predict, predict_validation
+from planners.fingerprint import CaseFingerprint, ChannelFingerprint, Fingerprint, Label
+from planners.plan import Normalization, Plan
+from tests.builders import configuration
+from tests.imaging.test_dicom import save as save_series
+from tests.imaging.test_dicom import series
+
+AFFINE = np.diag([-0.5, 0.5, 2.0, 1.0])
+AFFINE[:3, 3] = 10, -20, 30
+LABELS = (Label(name="organ", values=(1,)), Label(name="lesion", values=(7,)))
+
+
+def constant_network(planned, channels, outputs):
+    """A network whose last output is always the largest."""
+    torch.manual_seed(0)
+    module = build_network(planned, channels, outputs).eval()
+    heads = [
+        m for m in module.modules() if isinstance(m, torch.nn.Conv3d | torch.nn.Conv2d) and m.out_channels == outputs
+    ]
+    for head in heads:
+        torch.nn.init.zeros_(head.weight)
+        head.bias.data = torch.arange(outputs, dtype=torch.float32)
+    return module
+
+
+def make_model(folder: Path, *, channels=1, dimensions=3, scheme="zscore", fold=0) -> Path:
+    names = tuple(f"channel_{index}" for index in range(channels))
+    planned = replace(
+        configuration(dimensions), normalizations=tuple(Normalization(channel=name, scheme=scheme) for name in names)
+    )
+    if scheme == "ct":
+        ct = {"lower": -100.0, "upper": 200.0, "mean": 50.0, "std": 50.0}
+        planned = replace(planned, normalizations=(Normalization(channel=names[0], scheme="ct", **ct),))
+    module = constant_network(planned, channels, 1 + len(LABELS))
+    trained = TrainedNetwork(
+        configuration=planned.name, fold=fold, module=module, steps=1, seconds=1.0, validation_dice=None
+    )
+    plan = Plan(
+        dataset="toy",
+        recipe="auto",
+        channels=names,
+        labels=LABELS,
+        target="labels",
+        transpose=(0, 1, 2),
+        configurations=(planned,),
+        decisions=(),
+    )
+    channel = ChannelFingerprint(
+        name=names[0],
+        modality="other",
+        modality_reason="test",
+        mean=50.0,
+        std=50.0,
+        minimum=-100.0,
+        maximum=200.0,
+        median=50.0,
+        percentile_00_5=-100.0,
+        percentile_99_5=200.0,
+    )
+    case = CaseFingerprint(
+        name="a",
+        dimensions=dimensions,
+        shape=(8, 8, 8),
+        shape_after_crop=(8, 8, 8),
+        spacing_mm=(2.0, 0.5, 0.5),
+        label_voxels=(3, 3),
+        label_components=(1, 1),
+    )
+    fingerprint = Fingerprint(
+        dataset="toy",
+        channels=tuple(replace(channel, name=name) for name in names),
+        labels=LABELS,
+        overlapping=False,
+        cases=(case,),
+        median_relative_size_after_crop=1.0,
+        n_training=1,
+    )
+    network = save_network(folder, trained)
+    record = ModelRecord(dataset="toy", version="0", configuration=planned.name, networks=(network,), mirror_axes=())
+    save_model(folder, record, plan, fingerprint)
+    return folder
+
+
+def image(seed=0, shape=(9, 8, 6)):
+    """A nibabel array (x, y, z) of noise in a frame of zeros one voxel wide."""
+    values = np.random.default_rng(seed).integers(10, 100, shape).astype(np.int16)
+    framed = np.zeros(shape, np.int16)
+    framed[1:-1, 1:-1, 1:-1] = values[1:-1, 1:-1, 1:-1]
+    return framed
+
+
+def save(path: Path, array: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(array, affine), path)
+    return path
+
+
+def options(tmp_path: Path, inputs, **more) -> PredictOptions:
+    return PredictOptions(inputs=inputs, model=tmp_path / "model", output=tmp_path / "out", device="cpu", **more)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return make_model(tmp_path / "model")
+
+
+@pytest.mark.usefixtures("model")
+class TestOneFile:
+    def test_becomes_a_label_map_on_its_own_grid(self, tmp_path):
+        path = save(tmp_path / "scan.nii.gz", image())
+        record = predict(options(tmp_path, path))
+        written = nib.load(tmp_path / "out" / "scan.nii.gz")
+        expected = np.zeros((9, 8, 6))
+        expected[1:-1, 1:-1, 1:-1] = 7
+        np.testing.assert_array_equal(np.asarray(written.dataobj), expected)
+        assert written.get_data_dtype() == np.uint8
+        original = nib.load(path)
+        np.testing.assert_array_equal(written.affine, original.affine)
+        for name in ("sform_code", "qform_code", "pixdim"):
+            np.testing.assert_array_equal(written.header[name], original.header[name])
+        assert [case.case for case in record.cases] == ["scan"]
+        assert (record.device, record.failed, record.skipped) == ("cpu", (), ())
+
+    def test_is_measured(self, tmp_path):
+        predict(options(tmp_path, save(tmp_path / "scan.nii.gz", image())))
+        text = (tmp_path / "out" / "measurements.csv").read_text()
+        organ, lesion = csv.DictReader(text.splitlines())
+        assert (organ["structure"], organ["voxels"], organ["volume_ml"], organ["mean_channel_0"]) == (
+            "organ",
+            "0",
+            "0",
+            "",
+        )
+        assert (lesion["case"], lesion["structure"], lesion["components"]) == ("scan", "lesion", "1")
+        assert float(lesion["volume_ml"]) == pytest.approx(7 * 6 * 4 * 0.5 / 1000)
+        assert float(lesion["mean_channel_0"]) == pytest.approx(image()[1:-1, 1:-1, 1:-1].mean(), rel=1e-5)
+        assert float(lesion["largest_diameter_mm"]) == pytest.approx(np.sqrt(3.5**2 + 3**2 + 8**2), rel=0.1)
+        assert lesion["note"] == "research use, not a diagnosis"
+
+    def test_leaves_records_that_read_back(self, tmp_path):
+        path = save(tmp_path / "scan.nii.gz", image())
+        record = predict(options(tmp_path, path))
+        assert read_record(tmp_path / "out" / "prediction.json", PredictionRecord) == record
+        case = read_record(tmp_path / "out" / "records" / "scan.json", CasePrediction)
+        assert case == record.cases[0]
+        assert case.inputs == (str(path),)
+        assert case.seconds > 0
+        assert case.peak_memory_bytes > 1 << 20
+        assert (case.use, record.use) == ("research use, not a diagnosis",) * 2
+
+    def test_of_another_format_keeps_it(self, tmp_path):
+        source = SimpleITK.GetImageFromArray(image().astype(np.float32))
+        source.SetSpacing((0.5, 0.5, 2.0))
+        source.SetOrigin((1.0, 2.0, 3.0))
+        SimpleITK.WriteImage(source, str(tmp_path / "scan.nrrd"))
+        predict(options(tmp_path, tmp_path / "scan.nrrd"))
+        written = SimpleITK.ReadImage(str(tmp_path / "out" / "scan.nrrd"))
+        assert (written.GetSpacing(), written.GetOrigin()) == (source.GetSpacing(), source.GetOrigin())
+        assert set(np.unique(SimpleITK.GetArrayFromImage(written))) == {0, 7}
+
+    def test_that_does_not_exist_is_an_error(self, tmp_path):
+        with pytest.raises(AutosegError, match=r"none\.nii\.gz: does not exist; check the path"):
+            predict(options(tmp_path, tmp_path / "none.nii.gz"))
+
+    def test_is_never_overwritten(self, tmp_path):
+        path = save(tmp_path / "scan.nii.gz", image())
+        before = path.read_bytes()
+        with pytest.raises(AutosegError, match="would be overwritten"):
+            predict(replace(options(tmp_path, path), output=tmp_path))
+        assert path.read_bytes() == before
+
+
+@pytest.mark.usefixtures("model")
+class TestFolders:
+    def test_every_file_is_a_case(self, tmp_path):
+        for name in ("b", "a", "c"):
+            save(tmp_path / "scans" / f"{name}.nii.gz", image())
+        record = predict(options(tmp_path, tmp_path / "scans"))
+        assert [case.case for case in record.cases] == ["a", "b", "c"]
+        assert sorted(path.name for path in (tmp_path / "out").glob("*.nii.gz")) == ["a.nii.gz", "b.nii.gz", "c.nii.gz"]
+
+    def test_numbered_channels_are_put_together(self, tmp_path):
+        make_model(tmp_path / "model", channels=2)
+        for name in ("x_0000", "x_0001", "y_0000", "y_0001"):
+            save(tmp_path / "scans" / f"{name}.nii.gz", image())
+        record = predict(options(tmp_path, tmp_path / "scans"))
+        assert [case.case for case in record.cases] == ["x", "y"]
+        single = predict(replace(options(tmp_path, tmp_path / "scans" / "x_0000.nii.gz"), output=tmp_path / "one"))
+        assert [Path(file).name for file in single.cases[0].inputs] == ["x_0000.nii.gz", "x_0001.nii.gz"]
+
+    def test_numbers_that_are_no_channels_stay_in_the_name(self, tmp_path):
+        for name in ("slice_0001", "slice_0002"):
+            save(tmp_path / "scans" / f"{name}.nii.gz", image())
+        record = predict(options(tmp_path, tmp_path / "scans"))
+        assert [case.case for case in record.cases] == ["slice_0001", "slice_0002"]
+
+    def test_of_a_dicom_series_give_one_nifti(self, tmp_path):
+        folder = save_series(tmp_path / "patient" / "T1", series())
+        record = predict(options(tmp_path, folder))
+        written = read_image(tmp_path / "out" / "T1.nii.gz")
+        assert corner_displacement_voxels(written.grid, read_header(folder).grid) < 1e-3
+        assert set(np.unique(written.array)) <= {0, 7}
+        assert [case.case for case in record.cases] == ["T1"]
+        assert [case.case for case in predict(options(tmp_path, tmp_path / "patient")).cases] == ["patient"]
+
+    def test_of_a_dataset_gives_its_test_cases(self, tmp_path):
+        label = (image() > 0).astype(np.uint8)
+        for name in ("a", "b"):
+            save(tmp_path / "set" / "imagesTr" / f"{name}_0000.nii.gz", image())
+            save(tmp_path / "set" / "labelsTr" / f"{name}.nii.gz", label)
+        save(tmp_path / "set" / "imagesTs" / "t_0000.nii.gz", image())
+        (tmp_path / "set" / "dataset.json").write_text(
+            '{"channel_names": {"0": "MR"}, "labels": {"background": 0, "organ": 1}, "numTraining": 2,'
+            ' "file_ending": ".nii.gz"}'
+        )
+        record = predict(options(tmp_path, tmp_path / "set"))
+        assert [case.case for case in record.cases] == ["t"]
+
+    def test_with_nothing_in_it_are_an_error(self, tmp_path):
+        (tmp_path / "scans").mkdir()
+        with pytest.raises(AutosegError, match="no image in it"):
+            predict(options(tmp_path, tmp_path / "scans"))
+
+    def test_two_places_may_not_hold_one_name(self, tmp_path):
+        first = save(tmp_path / "one" / "a.nii.gz", image())
+        second = save(tmp_path / "two" / "a.nii.gz", image())
+        with pytest.raises(AutosegError, match="has the same name as"):
+            predict(options(tmp_path, (first, second)))
+
+
+@pytest.mark.usefixtures("model")
+class TestFailures:
+    def test_one_bad_case_does_not_stop_the_others(self, tmp_path):
+        save(tmp_path / "scans" / "a.nii.gz", image())
+        bad = save(tmp_path / "scans" / "b.nii.gz", image())
+        bad.write_bytes(bad.read_bytes()[:-20])
+        save(tmp_path / "scans" / "c.nii.gz", image())
+        with pytest.raises(PartialError, match=r"1 of 3 cases failed \(b\)") as caught:
+            predict(options(tmp_path, tmp_path / "scans"))
+        assert caught.value.exit_code == EXIT_PARTIAL
+        record = read_record(tmp_path / "out" / "prediction.json", PredictionRecord)
+        assert [case.case for case in record.cases] == ["a", "c"]
+        assert [(failed.case, str(bad) in failed.error) for failed in record.failed] == [("b", True)]
+        assert not (tmp_path / "out" / "b.nii.gz").exists()
+
+    def test_another_number_of_channels_fails_the_case(self, tmp_path):
+        make_model(tmp_path / "model", channels=2)
+        path = save(tmp_path / "scan.nii.gz", image())
+        with pytest.raises(PartialError, match="1 channels where the model takes 2"):
+            predict(options(tmp_path, path))
+
+    def test_too_little_memory_fails_the_case_with_numbers(self, tmp_path):
+        path = save(tmp_path / "scan.nii.gz", image())
+        with pytest.raises(PartialError, match=r"needs 0\.\d\d GiB, 0\.00 GiB are allowed"):
+            predict(options(tmp_path, path, max_ram_bytes=1000))
+
+
+@pytest.mark.usefixtures("model")
+class TestWarnings:
+    def test_a_spacing_far_from_training_is_said_with_numbers(self, tmp_path):
+        path = save(tmp_path / "scan.nii.gz", image(), np.diag([0.5, 0.5, 8.0, 1.0]))
+        record = predict(options(tmp_path, path))
+        assert record.cases[0].warnings == ("spacing 8 mm along z; training images had 2 to 2 mm",)
+
+    def test_an_image_in_other_units_is_said_with_numbers(self, tmp_path):
+        make_model(tmp_path / "model", scheme="ct")
+        path = save(tmp_path / "scan.nii.gz", image() + np.int16(2000))
+        record = predict(options(tmp_path, path))
+        (warning,) = record.cases[0].warnings
+        assert warning.startswith("channel channel_0 has values 2000 to 2099; structures in training had -100 to 200")
+
+    def test_an_image_like_training_gives_none(self, tmp_path):
+        record = predict(options(tmp_path, save(tmp_path / "scan.nii.gz", image())))
+        assert record.cases[0].warnings == ()
+
+
+@pytest.mark.usefixtures("model")
+class TestSecondCall:
+    def test_skips_finished_cases(self, tmp_path, monkeypatch):
+        for name in ("a", "b"):
+            save(tmp_path / "scans" / f"{name}.nii.gz", image())
+        first = predict(options(tmp_path, tmp_path / "scans"))
+        table = (tmp_path / "out" / "measurements.csv").read_text()
+        monkeypatch.setattr(step, "load_image", None)
+        second = predict(options(tmp_path, tmp_path / "scans"))
+        assert second.skipped == ("a", "b")
+        assert second.cases == first.cases
+        assert (tmp_path / "out" / "measurements.csv").read_text() == table
+
+    def test_predicts_what_changed(self, tmp_path):
+        for name in ("a", "b"):
+            save(tmp_path / "scans" / f"{name}.nii.gz", image())
+        predict(options(tmp_path, tmp_path / "scans"))
+        save(tmp_path / "scans" / "b.nii.gz", image(seed=5))
+        assert predict(options(tmp_path, tmp_path / "scans")).skipped == ("a",)
+        assert predict(options(tmp_path, tmp_path / "scans", mirror=False)).skipped == ("a", "b")
+        (tmp_path / "out" / "a.nii.gz").unlink()
+        assert predict(options(tmp_path, tmp_path / "scans")).skipped == ("b",)
+
+
+class TestValidation:
+    @pytest.fixture
+    def workspace(self, tmp_path: Path) -> Workspace:
+        workspace = Workspace(tmp_path / "set.autoseg")
+        make_model(workspace.model, fold=1)
+        plan = load_networks(workspace.model, torch.device("cpu")).plan
+        write_record(workspace.plan, plan)
+        names = ("a", "b", "c")
+        for name in names:
+            save(tmp_path / "set" / f"{name}.nii.gz", image())
+        cases = tuple(Case(name=name, images=(f"{name}.nii.gz",), references=(), group=name) for name in names)
+        dataset = Dataset(
+            name="set",
+            folder=str(tmp_path / "set"),
+            layout="test",
+            channels=("channel_0",),
+            labels=LABELS,
+            value_map=(),
+            overlapping=False,
+            cases=cases,
+            test_cases=(),
+            inferences=(),
+        )
+        write_record(workspace.dataset, dataset)
+        folds = (Fold(train=("b", "c"), validation=("a",)), Fold(train=("a",), validation=("b", "c")))
+        write_record(workspace.folds, Folds(because="test", folds=folds))
+        return workspace
+
+    def test_writes_label_maps_of_the_held_out_cases(self, workspace):
+        folder = predict_validation(workspace, "3d_fullres", 1, "cpu")
+        assert folder == workspace.validation("3d_fullres", 1)
+        assert sorted(path.name for path in folder.glob("*.nii.gz")) == ["b.nii.gz", "c.nii.gz"]
+        assert set(np.unique(read_image(folder / "b.nii.gz").array)) == {0, 7}
+
+    def test_removes_what_an_earlier_split_left(self, workspace):
+        save(workspace.validation("3d_fullres", 1) / "a.nii.gz", image())
+        folder = predict_validation(workspace, "3d_fullres", 1, "cpu")
+        assert sorted(path.name for path in folder.glob("*.nii.gz")) == ["b.nii.gz", "c.nii.gz"]
+
+    def test_needs_the_network_of_that_fold(self, workspace):
+        with pytest.raises(AutosegError, match="no network 3d_fullres fold 0"):
+            predict_validation(workspace, "3d_fullres", 0, "cpu")

@@ -1,0 +1,89 @@
+"""A loaded model predicts arrays: shapes go in and come out, threads share it, errors say what is wrong."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import autoseg
+from autoseg.core.errors import AutosegError
+from tests.steps.test_predict import make_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return autoseg.load_model(make_model(tmp_path_factory.mktemp("solid")), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def flat(tmp_path_factory):
+    return autoseg.load_model(make_model(tmp_path_factory.mktemp("flat"), dimensions=2), device="cpu")
+
+
+SPACING_MM = (2.0, 0.5, 0.5)
+
+
+def test_a_volume_gives_a_label_map_of_its_shape(model):
+    label_map = model.predict(np.ones((5, 9, 12)), SPACING_MM)
+    assert (label_map.shape, label_map.dtype) == ((5, 9, 12), np.uint8)
+    assert (label_map == 7).all()
+    assert (model.predict(np.ones((1, 5, 9, 12), np.int16), SPACING_MM) == label_map).all()
+
+
+def test_zeros_around_an_image_are_background(model):
+    image = np.zeros((8, 9, 10), np.float32)
+    image[2:5, 3:6, 4:9] = 3
+    expected = np.where(image > 0, 7, 0)
+    np.testing.assert_array_equal(model.predict(image, SPACING_MM), expected)
+
+
+def test_a_slice_gives_a_slice(flat):
+    assert flat.predict(np.ones((9, 12)), (0.5, 0.5)).shape == (9, 12)
+    assert flat.predict(np.ones((1, 9, 12)), (0.5, 0.5)).shape == (9, 12)
+
+
+def test_structures_have_names_and_values(model):
+    assert model.labels == (("organ", 1), ("lesion", 7))
+
+
+def test_cases_come_back_in_order(model):
+    shapes = [(4, 9, 8), (5, 8, 9), (6, 8, 8), (7, 9, 9)]
+    found = model.predict_iter((np.ones(shape), SPACING_MM) for shape in shapes)
+    assert [label_map.shape for label_map in found] == shapes
+
+
+def test_threads_share_a_model(model):
+    images = [np.random.default_rng(seed).random((6, 10 + seed, 12)) for seed in range(4)]
+    alone = [model.predict(image, SPACING_MM) for image in images]
+    together: list = [None] * 4
+
+    def run(index):
+        together[index] = model.predict(images[index], SPACING_MM)
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("array", "spacing_mm", "message"),
+    [
+        (np.ones((5, 5)), SPACING_MM, r"has shape \(5, 5\)"),
+        (np.ones((5, 5, 5)), (1.0, 0.0, 1.0), r"spacing_mm: is \(1\.0, 0\.0, 1\.0\)"),
+        (np.ones((2, 5, 5, 5)), SPACING_MM, "2 channels where the model takes 1"),
+        (np.full((5, 5, 5), np.nan), SPACING_MM, "not all finite"),
+    ],
+)
+def test_what_does_not_fit_is_an_error(model, array, spacing_mm, message):
+    with pytest.raises(AutosegError, match=message):
+        model.predict(array, spacing_mm)
+
+
+def test_a_folder_without_a_model_is_an_error(tmp_path: Path):
+    with pytest.raises(AutosegError, match="no trained model here"):
+        autoseg.load_model(tmp_path)
