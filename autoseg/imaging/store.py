@@ -4,6 +4,7 @@ A case is four files: NAME.image.b2nd float32 (c, z, y, x), NAME.label.b2nd int1
 int32 (n, 3) and NAME.json, written last: a case with its record is complete. Names are those of the dataset.
 """
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoseg.core.errors import AutosegError
-from autoseg.core.files import TEMPORARY_PREFIX, write_atomically
+from autoseg.core.files import TEMPORARY_PREFIX, write_atomically, write_bytes
 from autoseg.core.records import read_record, write_record
 from autoseg.core.runtime import digest_file
 from autoseg.imaging.preparation import GridMapping, Shape
@@ -239,11 +240,9 @@ def _write_array(path: Path, array: NDArray[Any], patch: Shape) -> StoredFile:
 
 def _write_locations(path: Path, locations: Sequence[NDArray[np.int32]]) -> StoredFile:
     together = np.concatenate([np.empty((0, 3), np.int32), *locations])
-
-    def writer(temporary: Path) -> None:
-        np.save(temporary, together, allow_pickle=False)
-
-    write_atomically(path, writer)
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, together, allow_pickle=False)
+    write_bytes(path, buffer.getvalue())
     return _stored(path)
 
 

@@ -1,5 +1,7 @@
 """The way to the network's grid and back."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -79,6 +81,34 @@ def test_operators_to_native_lead_from_the_network_to_the_crop():
     )
     operators = mapping.operators_to_native()
     assert [(o.n_in, o.n_out, o.order) for o in operators] == [(8, 10, 0), (10, 20, 1), (9, 18, 1)]
+
+
+def test_image_and_label_take_the_same_way_to_the_network():
+    mapping = GridMapping(
+        native_shape=(6, 12, 10),
+        native_spacing_mm=(1.0, 1.0, 1.0),
+        transpose=(1, 0, 2),
+        crop_lower=(2, 1, 0),
+        crop_upper=(10, 5, 10),
+        network_shape=(16, 8, 20),
+        network_spacing_mm=(0.5, 0.5, 0.5),
+    )
+    label = np.zeros((6, 12, 10), np.int16)
+    label[2:4, 4:8, 3:7] = 1
+    image = mapping.to_network(label[None].astype(np.float32))[0]
+    assert image.shape == mapping.network_shape
+    assert np.array_equal(mapping.label_to_network(label), image > 0.5)
+
+
+@pytest.mark.parametrize("change", [{"network_shape": (0, 1, 1)}, {"network_spacing_mm": (1.0, 0.0, 1.0)}])
+def test_a_mapping_to_nowhere_is_refused(change):
+    with pytest.raises(ValueError, match="not positive"):
+        replace(mapping_for((4, 5, 6), (0, 1, 2), (0, 0, 0), (4, 5, 6)), **change)
+
+
+def test_only_the_crop_itself_can_be_pasted_back():
+    with pytest.raises(ValueError, match="is not the crop"):
+        mapping_for((4, 5, 6), (0, 1, 2), (1, 0, 0), (4, 5, 6)).crop_to_native(np.zeros((4, 5, 6)))
 
 
 def test_an_image_is_cropped_and_resampled_to_the_planned_spacing(build_plan):
