@@ -47,8 +47,6 @@ def refuse_non_finite(path: Path, array: NDArray[Any]) -> None:
     if np.isfinite(total):
         return
     counts = [int(np.count_nonzero(~np.isfinite(plane))) for channel in array for plane in channel]
-    if not sum(counts):
-        return
     first_plane = next(index for index, count in enumerate(counts) if count)
     channel, z = divmod(first_plane, array.shape[1])
     y, x = (int(v) for v in np.argwhere(~np.isfinite(array[channel, z]))[0])
@@ -69,8 +67,6 @@ def as_integers(path: Path, array: NDArray[Any]) -> NDArray[Any]:
     """
     if array.dtype.kind in "iu":
         return array
-    if array.dtype.kind == "b":
-        return array.astype(np.uint8)
     rounded = np.rint(array)
     wrong = np.abs(array - rounded) > INTEGER_TOLERANCE
     if wrong.any():

@@ -107,7 +107,7 @@ def check_same_grid(image: Grid, label: Grid, where: Path | str) -> None:
 
 
 def oriented_like(volume: Volume, grid: Grid) -> Volume:
-    """Return a volume with its axes exchanged and flipped to run like those of `grid`, every voxel where it was in space.
+    """Return a volume with its axes exchanged and flipped to run like those of `grid`; no voxel moves in space.
 
     Tools store one anatomy in different axis orders; a label that another tool wrote may run the other way than its
     image. Nothing is interpolated: what does not fit `grid` afterwards is another grid. A volume whose axes lie
@@ -115,10 +115,8 @@ def oriented_like(volume: Volume, grid: Grid) -> Volume:
     """
     matrix = np.asarray(volume.grid.affine, dtype=np.float64)
     turns = np.linalg.solve(np.asarray(grid.affine, dtype=np.float64)[:3, :3], matrix[:3, :3])
-    turns *= np.asarray(grid.spacing_mm)[:, np.newaxis]  # from voxels of `grid` to mm, so that sizes are comparable
-    order = [
-        int(axis) for axis in np.argmax(np.abs(turns), axis=1)
-    ]  # order[i]: the volume's axis along axis i of `grid`
+    turns *= np.asarray(grid.spacing_mm)[:, np.newaxis] / np.asarray(volume.grid.spacing_mm)  # cosines, not voxels
+    order = [int(axis) for axis in np.argmax(np.abs(turns), axis=1)]  # the volume's axis along each axis of `grid`
     flips = [bool(turns[row, axis] < 0) for row, axis in enumerate(order)]
     if sorted(order) != [0, 1, 2] or (order == [0, 1, 2] and not any(flips)):
         return volume

@@ -113,3 +113,10 @@ def test_axes_in_another_order_come_back_without_moving_a_voxel(order, flips):
 def test_axes_that_already_run_alike_are_left_alone():
     volume = Volume(array=np.zeros((1, 10, 20, 30)), grid=shifted(3, 0, 0))
     assert oriented_like(volume, grid()) is volume
+
+
+def test_thick_slices_that_lean_a_little_are_not_exchanged():
+    turn = np.eye(4)
+    turn[1:3, 1:3] = [[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]]  # 5 mm * sin(0.3) > 0.5 mm
+    volume = Volume(array=np.zeros((1, 10, 20, 30)), grid=grid(turn @ np.diag([*SPACING_XYZ, 1.0])))
+    assert oriented_like(volume, grid()) is volume

@@ -287,6 +287,11 @@ def test_label_that_is_not_whole_names_its_values(tmp_path):
         read_label(save(tmp_path / "label.nii.gz", array))
 
 
+def test_label_beyond_32_bits_is_refused(tmp_path):
+    with pytest.raises(AutosegError, match="a label value is 1e"):
+        read_label(save(tmp_path / "label.nii.gz", np.full((4, 4, 4), 1e12, dtype=np.float32)))
+
+
 def test_label_with_several_channels_is_refused_unless_they_agree(tmp_path):
     gray = np.repeat(ramp((4, 3, 2))[..., None], 3, axis=-1)
     assert read_label(save(tmp_path / "gray.nii.gz", gray)).array.shape == (1, 2, 3, 4)

@@ -340,3 +340,20 @@ def test_research_use_is_written_into_png_and_tiff(tmp_path):
     for name in ("label.png", "label.tif"):
         write_label(tmp_path / name, ramp((1, 6, 7)), tmp_path / "image.png")
         assert b"research use, not a diagnosis" in Path(tmp_path / name).read_bytes()
+
+
+def test_damaged_tags_of_a_tiff_are_refused(tmp_path):
+    path = tmp_path / "tags.tif"
+    tifffile.imwrite(path, ramp((5, 6, 7)), compression="zlib", photometric="minisblack")
+    data = path.read_bytes()
+    wrong = 0
+    for place in range(8, 220):
+        damaged = bytearray(data)
+        damaged[place] ^= 0xFF
+        path.write_bytes(damaged)
+        try:
+            read_image(path)
+        except AutosegError as error:
+            assert "tags.tif" in str(error)  # noqa: PT017
+            wrong += 1
+    assert wrong > 50
