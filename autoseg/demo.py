@@ -53,7 +53,7 @@ def run_demo(folder: Path, budget: str, *, running_seconds: float = 0.0) -> Demo
     )
     segmentations = folder / "segmentations"
     predict(PredictOptions(inputs=unseen / "images", model=Path(run.model), output=segmentations))
-    scores = evaluate(segmentations, unseen / "labels")
+    scores = evaluate(segmentations, unseen)
     rows = {row.label: row.mean for row in scores.summaries if row.metric == "dice"}
     labels = tuple(label.name for label in scores.labels)
     return DemoResult(
@@ -84,7 +84,8 @@ def make_demo_dataset(folder: Path, training: int = TRAINING_CASES, unseen: int 
     cases = [(place, seed) for place, numbers in seeds.items() for seed in numbers]
     for place, seed in progress(cases, what="make synthetic CT"):
         _write_case(place, seed)
-    write_text(dataset / "dataset.json", json.dumps(_description(seeds[dataset]), indent=1) + "\n")
+    for place, numbers in seeds.items():
+        write_text(place / "dataset.json", json.dumps(_description(numbers), indent=1) + "\n")
     say(f"{training} synthetic training cases in {dataset}, {unseen} unseen ones in {others}")
     return dataset, others
 

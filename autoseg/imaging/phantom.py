@@ -15,7 +15,7 @@ from autoseg.imaging.volume import Grid, Volume
 ORGANS = ("liver", "kidney", "vertebra", "lesion")
 """Label names; label value = position + 1. The lesion lies inside the liver."""
 
-SPACING_MM = (3.0, 1.5, 1.5)
+SPACING_MM = (4.0, 2.0, 2.0)
 _NOISE_HU = 22.0  # a thin-slice abdominal scan before denoising
 _AIR_HU, _FAT_HU, _MUSCLE_HU = -1000.0, -95.0, 45.0
 _BODY_AXES_MM = (400.0, 52.0, 66.0)
@@ -44,7 +44,7 @@ _LESION_RADIUS_MM = (9.0, 13.0)
 
 
 def phantom_case(
-    seed: int, slices: tuple[int, int] = (26, 32), edge: tuple[int, int] = (76, 88)
+    seed: int, slices: tuple[int, int] = (20, 24), edge: tuple[int, int] = (60, 68)
 ) -> tuple[Volume, Volume]:
     """Return the image (int16, HU) and label map (uint8) of the case called `seed`; the same seed gives the same case.
 
