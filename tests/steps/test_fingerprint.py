@@ -1,0 +1,77 @@
+import nibabel as nib
+import numpy as np
+import pytest
+
+from autoseg.core.errors import AutosegError
+from autoseg.core.records import read_record
+from autoseg.core.workspace import open_workspace
+from autoseg.datasets.options import Options
+from autoseg.steps.fingerprint import make_fingerprint
+from autoseg.steps.inspect import inspect
+from planners.fingerprint import Fingerprint
+
+
+def save(path, array, spacing_xyz):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(array.transpose(2, 1, 0), np.diag([*spacing_xyz, 1.0])), path)
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    """Two cases: the image is zero outside a box of 4 x 6 x 8; labels 1 (two parts, one outside the box) and 2."""
+    folder = tmp_path / "data"
+    for index in range(2):
+        image = np.zeros((6, 10, 12), np.float32)
+        image[1:5, 2:8, 3:11] = np.random.default_rng(index).uniform(1, 100 * (index + 1), (4, 6, 8))
+        label = np.zeros(image.shape, np.uint8)
+        label[1:3, 2:5, 3:6] = 1
+        label[0, 0, 0] = 1
+        label[4, 7, 10] = 2 if index == 0 else 0
+        save(folder / "images" / f"c{index}.nii.gz", image, (0.5, 0.75, 3.0))
+        save(folder / "labels" / f"c{index}.nii.gz", label, (0.5, 0.75, 3.0))
+    opened = open_workspace(tmp_path / "data.autoseg", folder, 0)
+    inspect(folder, opened, Options())
+    return opened
+
+
+def test_cases_are_measured_before_and_after_the_crop(workspace):
+    fingerprint = make_fingerprint(workspace)
+    case = fingerprint.cases[0]
+    assert (case.shape, case.shape_after_crop, case.dimensions) == ((6, 10, 12), (4, 6, 8), 3)
+    assert case.spacing_mm == (3.0, 0.75, 0.5)
+    assert fingerprint.median_relative_size_after_crop == pytest.approx(4 * 6 * 8 / (6 * 10 * 12))
+    assert fingerprint.n_training == 2
+
+
+def test_volume_and_components_of_each_label_are_counted(workspace):
+    cases = make_fingerprint(workspace).cases
+    assert [(case.label_voxels, case.label_components) for case in cases] == [((19, 1), (2, 1)), ((19, 0), (2, 0))]
+
+
+def test_intensities_are_those_of_the_labelled_voxels_inside_the_crop(workspace):
+    (channel,) = make_fingerprint(workspace).channels
+    inside = []
+    for index in range(2):
+        box = np.random.default_rng(index).uniform(1, 100 * (index + 1), (4, 6, 8)).astype(np.float32)
+        inside.append(np.concatenate([box[:2, :3, :3].ravel(), box[3, 5, 7:8] if index == 0 else box[:0, 0, 0]]))
+    assert channel.minimum == min(values.min() for values in inside)
+    assert channel.maximum == max(values.max() for values in inside)
+    assert channel.mean == pytest.approx(np.mean([values.mean() for values in inside]), rel=1e-6)
+    second_moment = np.mean([np.mean(values.astype(np.float64) ** 2) for values in inside])
+    assert channel.std == pytest.approx(np.sqrt(second_moment - channel.mean**2), rel=1e-6)
+    assert (channel.modality, channel.modality_reason[:2]) == ("mr", "3D")
+
+
+def test_the_record_is_written_and_twice_the_same(workspace):
+    first = make_fingerprint(workspace)
+    data = workspace.fingerprint.read_bytes()
+    assert read_record(workspace.fingerprint, Fingerprint) == first
+    make_fingerprint(workspace)
+    assert workspace.fingerprint.read_bytes() == data
+
+
+def test_without_an_inspection_the_missing_step_is_named(tmp_path):
+    (tmp_path / "data").mkdir()
+    opened = open_workspace(tmp_path / "data.autoseg", tmp_path / "data", 0)
+    with pytest.raises(AutosegError, match=r"dataset.json: cannot be read .*; run the step that makes it"):
+        make_fingerprint(opened)
