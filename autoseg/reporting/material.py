@@ -1,0 +1,185 @@
+"""What a workspace holds for the report, each part None or empty when it is not there yet."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from autoseg.core.errors import AutosegError
+from autoseg.core.records import read_record
+from autoseg.core.runtime import RunEntry, digest_file
+from autoseg.core.scores import CaseScore, Scores, make_scores
+from autoseg.core.workspace import Workspace
+from autoseg.datasets.dataset import Case, Dataset, Folds
+from autoseg.datasets.inspection import Inspection
+from planners.fingerprint import Fingerprint
+from planners.plan import Plan
+from planners.recipe import Machine
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingPoint:
+    """What the report takes from one line of progress.jsonl."""
+
+    step: int
+    seconds: float
+    train_loss: float | None
+    learning_rate: float
+    validation_dice: float | None
+    validation_dice_per_label: tuple[float | None, ...]
+    data_seconds: float
+    compute_seconds: float
+    samples_per_s: float
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingCurve:
+    """One training, finished or not."""
+
+    configuration: str
+    fold: int
+    points: tuple[TrainingPoint, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validated:
+    """The validation cases of a configuration, pooled over its folds; `predictions` has a path or None for each."""
+
+    configuration: str
+    folds: tuple[int, ...]
+    scores: Scores
+    predictions: tuple[Path | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Digest:
+    """A file of the workspace (its path below the root) and its SHA-256."""
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """Everything that the report shows."""
+
+    root: Path
+    dataset: Dataset | None
+    inspection: Inspection | None
+    fingerprint: Fingerprint | None
+    plan: Plan | None
+    folds: Folds | None
+    machine: Machine | None
+    trainings: tuple[TrainingCurve, ...]
+    validated: tuple[Validated, ...]
+    runs: tuple[RunEntry, ...]
+    digests: tuple[Digest, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the dataset."""
+        for part in (self.dataset, self.fingerprint, self.plan):
+            if isinstance(part, Dataset):
+                return part.name
+            if part is not None:
+                return part.dataset
+        return self.root.stem
+
+    def case(self, name: str) -> Case | None:
+        """Return a case of the dataset by name."""
+        return next((c for c in self.dataset.cases if c.name == name), None) if self.dataset else None
+
+
+def gather(workspace: Workspace) -> Material:
+    """Read what is there.
+
+    Raises:
+        AutosegError: a record is damaged, or the folder holds none.
+
+    """
+    material = Material(
+        root=workspace.root,
+        dataset=_optional(workspace.dataset, Dataset),
+        inspection=_optional(workspace.findings, Inspection),
+        fingerprint=_optional(workspace.fingerprint, Fingerprint),
+        plan=_optional(workspace.plan, Plan),
+        folds=_optional(workspace.folds, Folds),
+        machine=_optional(workspace.machine, Machine),
+        trainings=_trainings(workspace.root / "training"),
+        validated=_validated(workspace.root / "validation"),
+        runs=_lines(workspace.run_log, RunEntry),
+        digests=_digests(workspace.root),
+    )
+    parts = (material.dataset, material.inspection, material.fingerprint, material.plan)
+    if all(part is None for part in parts):
+        raise AutosegError.at(workspace.root, "nothing to report", "run `autoseg plan-and-train DATASET` first")
+    return material
+
+
+def _optional(path: Path, kind: type[T]) -> T | None:
+    return read_record(path, kind) if path.is_file() else None
+
+
+def _trainings(folder: Path) -> tuple[TrainingCurve, ...]:
+    return tuple(
+        TrainingCurve(
+            configuration=path.parent.parent.name, fold=_fold(path.parent), points=_lines(path, TrainingPoint)
+        )
+        for path in sorted(folder.glob("*/fold_*/progress.jsonl"))
+    )
+
+
+def _validated(folder: Path) -> tuple[Validated, ...]:
+    paths = sorted(folder.glob("*/fold_*/scores.json"))
+    names = dict.fromkeys(path.parent.parent.name for path in paths)
+    return tuple(_pooled(name, [path for path in paths if path.parent.parent.name == name]) for name in names)
+
+
+def _pooled(configuration: str, paths: list[Path]) -> Validated:
+    """Pool the cases of several folds: each was predicted by a network that had not seen it.
+
+    Notes about single cases are kept; those about the number of patients are made anew for all folds together.
+    """
+    found = [(path.parent, read_record(path, Scores)) for path in paths]
+    cases = {case.case: (folder, case) for folder, scores in found for case in scores.cases}
+    first = found[0][1]
+    notes = dict.fromkeys(note for _, scores in found for note in scores.notes if "patients" not in note)
+    pooled = make_scores(first.labels, [case for _, case in cases.values()], tuple(notes), first.tolerance_mm)
+    return Validated(
+        configuration=configuration,
+        folds=tuple(_fold(path.parent) for path in paths),
+        scores=pooled,
+        predictions=tuple(_prediction(*cases[case.case]) for case in pooled.cases),
+    )
+
+
+def _prediction(folder: Path, case: CaseScore) -> Path | None:
+    return folder / case.prediction if case.prediction and (folder / case.prediction).is_file() else None
+
+
+def _fold(folder: Path) -> int:
+    return int(folder.name.rpartition("_")[2])
+
+
+def _lines(path: Path, kind: type[T]) -> tuple[T, ...]:
+    """Return the lines that are whole; keys that `kind` does not know are left out, as is a line cut off by a kill."""
+    if not path.is_file():
+        return ()
+    result = []
+    for line in path.read_bytes().splitlines():
+        try:
+            result.append(msgspec.json.decode(line, type=kind))
+        except msgspec.DecodeError:
+            continue
+    return tuple(result)
+
+
+def _digests(root: Path) -> tuple[Digest, ...]:
+    names = ("dataset.json", "folds.json", "fingerprint.json", "plan.json", "model/model.json")
+    weights = sorted(str(path.relative_to(root)) for path in root.glob("model/**/*.safetensors"))
+    files = [name for name in (*names, *weights) if (root / name).is_file()]
+    return tuple(Digest(file=name, sha256=digest_file(root / name)) for name in files)

@@ -1,0 +1,173 @@
+"""The report's section on validation: scores with intervals, distributions, the best, median and worst case."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from autoseg.core.errors import AutosegError
+from autoseg.core.scores import CaseScore, Scores, Summary
+from autoseg.core.statistics import Interval
+from autoseg.datasets.dataset import Case, Dataset
+from autoseg.datasets.load import load_label
+from autoseg.datasets.read_case import read_case
+from autoseg.reporting.charts import PALETTE, Row, distributions
+from autoseg.reporting.markup import UNDEFINED, figure, number, paragraph, section, subsection, table
+from autoseg.reporting.material import Material, Validated
+from autoseg.reporting.overlays import Overlay, display_window, legend, overlay_png, png_element
+from planners.fingerprint import ChannelFingerprint
+
+_MOST_LABEL_COLUMNS = 12
+"""More labels than this make a table that nobody reads; the lowest of the case is shown instead."""
+
+_WITH_PATIENT_AXES = ("ct", "mr", "pet")
+"""Modalities whose files say where left and right are."""
+
+
+def validation_section(material: Material) -> str:
+    """Show for each configuration how good its predictions of unseen cases are."""
+    return section(
+        "validation", "Validation", *(_configuration(validated, material) for validated in material.validated)
+    )
+
+
+def extremes(scores: Scores) -> tuple[tuple[str, int], ...]:
+    """Return (what it is, position in `scores.cases`) of the best, the median and the worst case by mean Dice.
+
+    With fewer than three cases, or without defined Dice, there are fewer.
+    """
+    defined = [(dice, position) for position, dice in enumerate(scores.per_case()) if dice is not None]
+    ranked = [position for _, position in sorted(defined, key=lambda pair: (-pair[0], pair[1]))]
+    if not ranked:
+        return ()
+    picked = {"best": ranked[0], "median": ranked[len(ranked) // 2], "worst": ranked[-1]}
+    unique: dict[int, str] = {}
+    for name, position in picked.items():
+        unique[position] = f"{unique[position]} and {name}" if position in unique else name
+    return tuple((name, position) for position, name in unique.items())
+
+
+def _configuration(validated: Validated, material: Material) -> str:
+    scores = validated.scores
+    folds = ", ".join(map(str, validated.folds))
+    title = f"{validated.configuration}, fold{'s' if len(validated.folds) > 1 else ''} {folds}"
+    return subsection(
+        title,
+        paragraph(f"{len(scores.cases)} cases that the network had not seen in training. " + _explained(scores)),
+        _summaries(scores.summaries),
+        *(paragraph(f"Note: {note}.", "soft") for note in scores.notes),
+        _distribution(scores),
+        *_overlays(validated, material),
+        _per_case(scores),
+    )
+
+
+def _explained(scores: Scores) -> str:
+    undefined = sum(row.undefined for row in scores.summaries if row.metric == "dice")
+    text = "Intervals: 95 %, bootstrap over patients, BCa for the mean and percentile for the median."
+    return text + (" Undefined: neither reference nor prediction holds the label." if undefined else "")
+
+
+def _summaries(rows: Sequence[Summary]) -> str:
+    names = {"dice": "Dice", "hd95_mm": "HD95 (mm)", "assd_mm": "ASSD (mm)", "nsd": "NSD"}
+    headings = ("label", "metric", "mean", "95 %", "median", "95 %", "cases", "undefined", "missed", "made up")
+    body = [
+        (
+            row.label,
+            names[row.metric],
+            number(row.mean),
+            _interval(row.mean_interval),
+            number(row.median),
+            _interval(row.median_interval),
+            str(row.n),
+            str(row.undefined),
+            str(row.only_reference),
+            str(row.only_prediction),
+        )
+        for row in rows
+        if row.metric != "iou"  # it says the same as Dice
+    ]
+    return table(headings, body)
+
+
+def _distribution(scores: Scores) -> str:
+    names = [label.name for label in scores.labels if label.role == "foreground"]
+    rows = [
+        Row(name=name, values=tuple(v for case in scores.cases if (v := case.labels[position].dice) is not None))
+        for position, name in enumerate(names)
+    ]
+    values = [value for row in rows for value in row.values]
+    lowest = min(values, default=0.0)
+    drawn = distributions(rows, "Dice of each label", "Dice", (max(0.0, lowest - 0.05), 1.005))
+    return figure(drawn, "Dice of each label: quartiles and single cases.") if drawn else ""
+
+
+def _per_case(scores: Scores) -> str:
+    names = [label.name for label in scores.labels if label.role == "foreground"]
+    means = scores.per_case()
+    if len(names) <= _MOST_LABEL_COLUMNS:
+        headings = ("case", "mean Dice", *(f"Dice {name}" for name in names))
+        rows = [
+            (case.case, number(mean), *(number(score.dice) for score in case.labels))
+            for case, mean in zip(scores.cases, means, strict=True)
+        ]
+    else:
+        headings = ("case", "mean Dice", "lowest Dice", "of label")
+        rows = [(c.case, number(m), *_lowest(c)) for c, m in zip(scores.cases, means, strict=True)]
+    return subsection("Cases", table(headings, rows, sortable=True))
+
+
+def _lowest(case: CaseScore) -> tuple[str, str]:
+    defined = [(score.dice, score.label) for score in case.labels if score.dice is not None]
+    if not defined:
+        return UNDEFINED, ""
+    dice, label = min(defined)
+    return number(dice), label
+
+
+def _overlays(validated: Validated, material: Material) -> tuple[str, ...]:
+    dataset = material.dataset
+    if dataset is None:
+        return ()
+    channel = material.fingerprint.channels[0] if material.fingerprint else None
+    parts = [legend(validated.scores.labels)]
+    for what, position in extremes(validated.scores):
+        score, prediction = validated.scores.cases[position], validated.predictions[position]
+        case = material.case(score.case)
+        if case is None:
+            continue
+        caption = f"{what.capitalize()} case: {_described(score)}"
+        try:
+            png = overlay_png(_overlay(dataset, case, prediction, channel))
+        except AutosegError as error:
+            parts.append(paragraph(f"{caption}. It cannot be drawn: {error}", "warning"))
+        else:
+            parts.append(figure(png_element(png, caption), caption))
+    return (subsection("Best, median and worst case", *parts),) if len(parts) > 1 else ()
+
+
+def _overlay(dataset: Dataset, case: Case, prediction: Path | None, channel: ChannelFingerprint | None) -> Overlay:
+    arrays = read_case(dataset, case)
+    grid = arrays.image.grid
+    empty = np.zeros(grid.shape, dtype=np.uint8)
+    modality = channel.modality if channel else "other"
+    return Overlay(
+        image=arrays.image.array,
+        reference=empty if arrays.label is None else arrays.label,
+        prediction=empty if prediction is None else load_label(prediction, grid),
+        grid=grid,
+        labels=dataset.labels,
+        window=display_window(arrays.image.array, modality, channel.median if channel else None),
+        patient_axes=modality in _WITH_PATIENT_AXES and grid.dimensions == 3,
+    )
+
+
+def _described(score: CaseScore) -> str:
+    named = [f"{label.label} {number(label.dice)}" for label in score.labels[: len(PALETTE)]]
+    more = ", ..." if len(score.labels) > len(named) else ""
+    missing = ", no prediction" if score.prediction is None else ""
+    return f"{score.case}, Dice {', '.join(named)}{more}{missing}"
+
+
+def _interval(interval: Interval | None) -> str:
+    return UNDEFINED if interval is None else f"{interval.lower:.3f} to {interval.upper:.3f}"
