@@ -17,6 +17,8 @@ _MOST_PER_CASE, _FEWEST_PER_CASE = 1 << 16, 1 << 10
 _MOST_SORTED = 1 << 22
 """Larger foregrounds are thinned out to so many evenly spaced voxels before sorting."""
 
+_ROUNDING = 1e-9  # of a running sum of weights
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sample:
@@ -76,7 +78,8 @@ def pool(samples: Sequence[Sample]) -> Pooled | None:
     order = np.argsort(values, kind="stable")
     reached = np.cumsum(weights[order])
     low, middle, high = (
-        float(values[order[min(int(np.searchsorted(reached, q)), len(order) - 1)]]) for q in (0.005, 0.5, 0.995)
+        float(values[order[min(int(np.searchsorted(reached, q - _ROUNDING)), len(order) - 1)]])
+        for q in (0.005, 0.5, 0.995)
     )
     return Pooled(
         mean=mean,
