@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from planners.plan import Configuration
@@ -29,11 +29,12 @@ class Layer:
     voxels: int
     normalized: bool
     transposed: bool = False
+    bias: bool = True
 
     @property
     def parameters(self) -> int:
         """Weights, biases, and the scale and shift of the norm."""
-        return self.features_out * (self.weights * self.features_in + 1 + 2 * self.normalized)
+        return self.features_out * (self.weights * self.features_in + self.bias + 2 * self.normalized)
 
     @property
     def multiply_adds(self) -> int:
@@ -60,7 +61,7 @@ def _encoder(network: Network) -> Iterator[Layer]:
         voxels, weights = math.prod(shape), math.prod(stage.kernel)
         for _ in range(stage.convolutions):
             if residual and features != stage.features:
-                yield _convolution(1, features, stage.features, voxels)
+                yield replace(_convolution(1, features, stage.features, voxels), bias=False)
             yield _convolution(weights, features, stage.features, voxels)
             if residual:
                 yield _convolution(weights, stage.features, stage.features, voxels)
@@ -85,7 +86,7 @@ def _decoder(network: Network) -> Iterator[Layer]:
         )
         if gated:
             hidden = max(1, features // 2)
-            yield _head(features, hidden, voxels)
+            yield replace(_head(features, hidden, voxels), bias=False)
             yield _head(features, hidden, voxels)
             yield _head(hidden, 1, voxels)
         for repeat in range(stage.decoder_convolutions):
