@@ -121,6 +121,8 @@ class Recipe:
     anisotropy: float
     # Percentile of the worst axis' spacings that replaces the median when the data are anisotropic. nnU-Net.
     anisotropic_percentile: float
+    # Slices never become thinner than pixels are wide plus this. nnU-Net; it keeps the slices the worst axis.
+    thinnest_slice_margin_mm: float
     # Target spacing in the order of the arrays on disk; None: from the data.
     spacing_mm: tuple[float, float, float] | None
     transpose: TransposeRule
@@ -253,6 +255,7 @@ _NNUNET = Recipe(
     feature_map_edge_min=4,
     anisotropy=3.0,
     anisotropic_percentile=10.0,
+    thinnest_slice_margin_mm=1e-5,
     spacing_mm=None,
     transpose="worst-axis-first",
     lowres_coverage=0.25,
@@ -332,6 +335,7 @@ _AUTO = replace(
         batch_preferred=8,
     ),
     batch_share=0.2,  # at least five batches to see everything once; nnU-Net's 5 % leaves two slices of 24
+    thinnest_slice_margin_mm=0.0,  # an absolute length would tie plans to the unit
     transpose="slices-first",
     normalization="modality",
     # Between the 8 of nnU-Net's plain plan on Hippocampus (5.6 M parameters, 0.7 M foreground voxels), which won, and

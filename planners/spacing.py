@@ -59,7 +59,7 @@ def target_spacing(fingerprint: Fingerprint, recipe: Recipe) -> tuple[float, ...
         worst = worst_axis(target)
         others = max(s for axis, s in enumerate(target) if axis != worst)
         low = percentile([spacing[worst] for spacing in spacings], recipe.anisotropic_percentile)
-        target[worst] = low if low >= others else others + 1e-5
+        target[worst] = low if low >= others else others + recipe.thinnest_slice_margin_mm
     return tuple(target)
 
 
