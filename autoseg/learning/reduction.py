@@ -5,8 +5,10 @@ and only the best one so far is kept. Interpolation is convex, so a class whose 
 another class's smallest cannot win there and is skipped: with many classes that is nearly all of them, at no loss.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,22 +21,31 @@ from autoseg.learning.slab import Reach
 from autoseg.learning.windows import Shape
 from planners.plan import Target
 
-_TILE_EDGE = {"cpu": 64}  # in-plane; 16 x 64 x 64 float32 values are 256 KiB, within a core's cache
-_DEFAULT_TILE_EDGE = 512  # elsewhere few large tiles keep the device busy
-TILE_PLANES = 16
+# 8 x 64 x 64 float32 values are 128 KiB, within a core's cache, and just few enough for torch to compute them on one
+# core: the tiles are what runs in parallel. BLAS would split even these and wait for itself on a busy machine.
+TILE_EDGE = 64
+_DEVICE_TILE_EDGE = 512  # a GPU wants few large tiles
+TILE_PLANES = 8
 _UINT8_CLASSES = 256
 
+Run = Callable[[Callable[[Any], None], Iterable[Any]], Iterable[None]]
 Operators = tuple[AxisOperator, AxisOperator, AxisOperator]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Part:
-    """Outputs `lower` to `upper` of an axis from inputs `source`; `matrix` None where the axis is unchanged."""
+    """Outputs `lower` to `upper` of an axis from the inputs `source`.
+
+    An output is its `left` input, moved by `weight` towards the `right` one; both count from the beginning of `source`.
+    `left` is None where the axis is unchanged, `right` where nothing is interpolated.
+    """
 
     lower: int
     upper: int
     source: slice
-    matrix: Tensor | None
+    left: Tensor | None = None
+    right: Tensor | None = None
+    weight: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -50,25 +61,31 @@ class Band:
     target: Target
     device: torch.device
 
-    def labels(self, planes: Tensor, first: int, last: int) -> Tensor:
+    def labels(self, planes: Tensor, first: int, last: int, run: Run = map) -> Tensor:
         """Return the class indexes (last - first, rows, x) of native planes `first` to `last`, uint8 or int32.
 
-        `planes` (plane, k, rows, x) are the logits of the network planes that they are made from.
+        Args:
+            planes: logits (plane, k, rows, x) of the network planes that they are made from.
+            first: first native plane.
+            last: native plane after the last one.
+            run: like `map`; that of a thread pool computes tiles in parallel.
+
         """
         kind = torch.uint8 if planes.shape[1] < _UINT8_CLASSES else torch.int32
         shape = (last - first, self.upper - self.lower, self.x_parts[-1].upper)
         result = torch.zeros(shape, dtype=kind, device=planes.device)
         (z,) = _parts(self.z, (first, last), last - first, self.device)
-        offset = z.source.start
-        z = _Part(lower=first, upper=last, source=slice(0, z.source.stop - offset), matrix=z.matrix)
         reduce = _largest if self.target == "labels" else _last_above_half
-        for y in self.y_parts:
-            for x in self.x_parts:
-                rows = slice(y.source.start - self.network_rows[0], y.source.stop - self.network_rows[0])
-                tile = planes[z.source, :, rows, x.source]
-                result[:, y.lower - self.lower : y.upper - self.lower, x.lower : x.upper] = reduce(
-                    tile, (z, y, x), kind
-                )
+
+        def one(tile: tuple[_Part, _Part]) -> None:
+            y, x = tile
+            rows = slice(y.source.start - self.network_rows[0], y.source.stop - self.network_rows[0])
+            with torch.inference_mode():
+                found = reduce(planes[:, :, rows, x.source], (z, y, x), kind)
+                result[:, y.lower - self.lower : y.upper - self.lower, x.lower : x.upper] = found
+
+        for _ in run(one, product(self.y_parts, self.x_parts)):
+            pass
         return result
 
 
@@ -113,7 +130,7 @@ class Reduction:
     def bands(self, count: int) -> Iterator[Band]:
         """Split the native rows into about `count` bands that can be predicted one after the other."""
         z, y, x = self.operators
-        edge = _TILE_EDGE.get(self.device.type, _DEFAULT_TILE_EDGE)
+        edge = TILE_EDGE if self.device.type == "cpu" else _DEVICE_TILE_EDGE
         height = -(-y.n_out // count)
         x_parts = _parts(x, (0, x.n_out), edge, self.device)
         for lower in range(0, y.n_out, height):
@@ -141,30 +158,50 @@ def _source(operator: AxisOperator, lower: int, upper: int) -> tuple[int, int]:
 
 
 def _parts(operator: AxisOperator, rows: tuple[int, int], edge: int, device: torch.device) -> tuple[_Part, ...]:
+    """Cut the outputs `rows` of an axis into parts of at most `edge`; the operator is linear or nearest."""
     parts = []
     for lower in range(rows[0], rows[1], edge):
         upper = min(lower + edge, rows[1])
-        source = slice(*_source(operator, lower, upper))
-        matrix = None if operator.identity else torch.tensor(operator.block(lower, upper).matrix, device=device)
-        parts.append(_Part(lower=lower, upper=upper, source=source, matrix=matrix))
+        start, stop = _source(operator, lower, upper)
+        part = _Part(lower=lower, upper=upper, source=slice(start, stop))
+        if not operator.identity:
+            left = torch.from_numpy(operator.first[lower:upper] - start).to(device)
+            part = replace(part, left=left)
+            if operator.width == 2:
+                weight = torch.from_numpy(operator.weights[lower:upper, 1].copy()).to(device)
+                part = replace(part, right=left + 1, weight=weight)
+        parts.append(part)
     return tuple(parts)
 
 
 def _interpolate(logits: Tensor, parts: tuple[_Part, _Part, _Part]) -> Tensor:
-    """Return one class's logits (z, y, x) of a tile on the native grid."""
-    z, y, x = (part.matrix for part in parts)
-    if z is not None:
-        depth, rows, columns = logits.shape
-        logits = (z @ logits.reshape(depth, rows * columns)).view(len(z), rows, columns)
-    if y is not None:
-        logits = y @ logits
-    return logits if x is None else logits @ x.T
+    """Return one class's logits (z, y, x) of a tile on the native grid; the fastest axis first, while it is small."""
+    for axis in (2, 1, 0):
+        part = parts[axis]
+        if part.left is None:
+            continue
+        left = logits.index_select(axis, part.left)
+        if part.right is None or part.weight is None:
+            logits = left
+        else:
+            weight = part.weight.view([-1 if a == axis else 1 for a in range(3)])
+            logits = torch.lerp(left, logits.index_select(axis, part.right), weight)
+    return logits
+
+
+def _extremes(tile: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the smallest and the largest logit of each class; NumPy, because it stays on one core (see TILE_EDGE)."""
+    if tile.device.type != "cpu":
+        smallest, largest = torch.aminmax(tile.transpose(0, 1).flatten(1), dim=1)
+        return smallest.cpu().numpy(), largest.cpu().numpy()
+    values = np.swapaxes(tile.numpy(), 0, 1).reshape(tile.shape[1], -1)
+    return values.min(axis=1), values.max(axis=1)
 
 
 def _candidates(tile: Tensor) -> list[int]:
     """Return the classes that can be the largest somewhere: interpolation stays between smallest and largest."""
-    values = tile.transpose(0, 1).flatten(1)  # a copy: reducing it is four times as fast as reducing the strided view
-    return torch.nonzero(values.amax(dim=1) >= values.amin(dim=1).max()).flatten().tolist()
+    smallest, largest = _extremes(tile)
+    return [int(index) for index in np.flatnonzero(largest >= smallest.max())]
 
 
 def _largest(tile: Tensor, parts: tuple[_Part, _Part, _Part], kind: torch.dtype) -> Tensor:
@@ -188,7 +225,6 @@ def _last_above_half(tile: Tensor, parts: tuple[_Part, _Part, _Part], kind: torc
     """Return 1 + the last region whose probability is above 0.5, that is, whose logit is above 0; else 0."""
     shape = tuple(part.upper - part.lower for part in parts)
     label = torch.zeros(shape, dtype=kind, device=tile.device)
-    above = tile.transpose(0, 1).flatten(1).amax(dim=1) > 0
-    for index in torch.nonzero(above).flatten().tolist():
+    for index in map(int, np.flatnonzero(_extremes(tile)[1] > 0)):
         label.masked_fill_(_interpolate(tile[:, index], parts) > 0, index + 1)
     return label

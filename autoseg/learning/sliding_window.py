@@ -8,6 +8,7 @@ logits before they are added; weights and sums are float32.
 
 import math
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import combinations
 
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from autoseg.core.errors import AutosegError, ResourceError
 from autoseg.imaging.preparation import GridMapping
-from autoseg.learning.reduction import TILE_PLANES, Reduction, make_reduction
+from autoseg.learning.reduction import TILE_EDGE, TILE_PLANES, Reduction, make_reduction
 from autoseg.learning.slab import Reach, Slab, Window, make_turns, ring_depth
 from autoseg.learning.windows import STEP_FRACTION, Tiling, make_tiling
 from planners.memory import inference_bytes
@@ -87,17 +88,20 @@ class WindowPredictor:
         native = reduction.blank(mapping.native_shape)
         result = mapping.crop(native)
         fixed = self._fixed_bytes(image.shape, tiling, mapping, reduction)
-        for band in reduction.bands(self._band_count(tiling, reduction, fixed)):
-            done = 0
-            for slab, final in self._slabs(image, tiling, band.network_rows, reduction.reach):
-                ready = reduction.reach.ready(final)
-                for first in range(done, ready, TILE_PLANES):
-                    last = min(first + TILE_PLANES, ready)
-                    with torch.inference_mode():
-                        block = band.labels(slab.planes(*reduction.network_planes(first, last)), first, last)
-                    result[first:last, band.lower : band.upper] = block.cpu().numpy()
-                slab.release(reduction.reach.base(final))
-                done = ready
+        bands = reduction.bands(self._band_count(tiling, reduction, fixed))
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            run = pool.map if self.device.type == "cpu" and max(result.shape[1:]) > TILE_EDGE else map
+            for band in bands:
+                done = 0
+                for slab, final in self._slabs(image, tiling, band.network_rows, reduction.reach):
+                    ready = reduction.reach.ready(final)
+                    for first in range(done, ready, TILE_PLANES):
+                        last = min(first + TILE_PLANES, ready)
+                        planes = slab.planes(*reduction.network_planes(first, last))
+                        block = band.labels(planes, first, last, run)
+                        result[first:last, band.lower : band.upper] = block.cpu().numpy()
+                    slab.release(reduction.reach.base(final))
+                    done = ready
         return native
 
     def estimate_bytes(self, image_shape: tuple[int, int, int, int], mapping: GridMapping) -> int:
