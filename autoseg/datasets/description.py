@@ -6,7 +6,7 @@ import msgspec
 
 from autoseg.core.errors import AutosegError
 from autoseg.datasets.listing import Listing
-from planners.fingerprint import Label
+from planners.fingerprint import Label, LabelRole
 
 DESCRIPTION = "dataset.json"
 _BACKGROUND = "background"
@@ -75,7 +75,7 @@ def declared_labels(description: Description, file: object) -> tuple[Label, ...]
         if name.lower() == _BACKGROUND or values in (0, [0]):
             continue
         many = tuple(values) if isinstance(values, list) else (values,)
-        role = "ignore" if name.lower() == _IGNORE else "foreground"
+        role: LabelRole = "ignore" if name.lower() == _IGNORE else "foreground"
         try:
             labels.append(Label(name=name, values=many, role=role))
         except ValueError as error:

@@ -1,5 +1,6 @@
 """One complete read of a case: everything that an inspection wants to know of it."""
 
+import glob
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from autoseg.imaging.volume import Volume
 
 THUMBNAIL = 16
 _TABLE = 1 << 16
+_DETACHED = frozenset({".mhd", ".nhdr"})
+"""Headers whose voxels lie in another file of the same name."""
 _MOST_VALUES = 4096
 """More distinct values than this are no labels; the most frequent are kept for the message."""
 
@@ -45,6 +48,8 @@ def stamp_of(folder: Path, case: Case, reference_kind: ReferenceKind) -> str:
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
         return sorted(entry for entry in path.iterdir() if entry.is_file())
+    if path.suffix.lower() in _DETACHED:
+        return sorted(path.parent.glob(f"{glob.escape(path.stem)}.*"))
     return [path] if path.exists() else []
 
 
@@ -156,4 +161,4 @@ def thumbnail(image: Volume) -> str:
     if spread == 0:
         return ""
     levels = np.rint((means - means.min()) / spread * 255).astype(np.uint8)
-    return levels.tobytes().hex()
+    return bytes(levels.tobytes()).hex()

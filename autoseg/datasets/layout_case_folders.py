@@ -44,7 +44,7 @@ def read(listing: Listing, options: Options) -> Arrangement | None:
     per_case = max(len(f.labels) for f in labelled)
     if per_case > 1 and len(channels) > 1:
         names = sorted({without_role(item.stem) for item in labelled[0].labels})
-        raise ambiguous(listing.folder, "each case has several images and several labels", names, _OPTIONS)
+        raise ambiguous(listing.folder, "each case has several images and several labels", names, _options(labelled[0]))
     kind, structures = _references(labelled)
     cases, findings = _cases(folders, channels, structures)
     because = f"{labelled[0].path} and {len(folders) - 1} more hold images and labels"
@@ -62,7 +62,13 @@ def read(listing: Listing, options: Options) -> Arrangement | None:
     )
 
 
-_OPTIONS = "--images and --labels, e.g. --images '*/CT_image.nii.gz' --labels '*/CT_mask.nii.gz'"
+def _options(folder: _Folder) -> str:
+    """Return the options that would choose the first image and its label in every case folder."""
+    label = next((i for i in folder.labels if without_role(i.stem) == without_role(folder.images[0].stem)), None)
+    shown_image, shown_label = (
+        str(item.path).replace(f"{folder.path.name}/", "*/") for item in (folder.images[0], label or folder.labels[0])
+    )
+    return f"--images and --labels, e.g. --images '{shown_image}' --labels '{shown_label}'"
 
 
 def _folders(listing: Listing) -> list[_Folder]:

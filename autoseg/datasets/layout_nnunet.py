@@ -36,8 +36,9 @@ def read(listing: Listing, options: Options) -> Arrangement | None:
         return None
     root = path.parent
     named = channel_names(description)
+    findings: tuple[Finding, ...] = ()
     if description.dataset is not None:
-        cases, findings = _listed_cases(root, description.dataset), ()
+        cases = _listed_cases(root, description.dataset)
     elif any(item.folder == root / _IMAGES for item in listing.items):
         cases, findings = _cases(listing, root, description, len(named or ()))
     else:

@@ -1,10 +1,12 @@
 """The layouts that are known, in the order in which they are tried."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from autoseg.core.errors import AutosegError
 from autoseg.datasets import (
+    layout_bids,
     layout_case_folders,
     layout_decathlon,
     layout_folders,
@@ -14,7 +16,9 @@ from autoseg.datasets import (
     layout_suffix,
 )
 from autoseg.datasets.arrangement import Arrangement, shown
-from autoseg.datasets.listing import Listing
+from autoseg.datasets.dataset import Inference
+from autoseg.datasets.listing import Item, Listing
+from autoseg.datasets.names import LABEL_WORDS, has_word
 from autoseg.datasets.options import Options
 
 Layout = Callable[[Listing, Options], Arrangement | None]
@@ -25,6 +29,7 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
         "given": layout_given.read,
         "Decathlon": layout_decathlon.read,
         "nnU-Net": layout_nnunet.read,
+        "BIDS": layout_bids.read,
         "folders": layout_folders.read,
         "case folders": layout_case_folders.read,
         "suffix": layout_suffix.read,
@@ -40,13 +45,40 @@ def arrange(listing: Listing, options: Options) -> Arrangement:
         AutosegError: no layout fits, or the one that fits finds a contradiction.
 
     """
+    listing, aside = _without_dicom_labels(listing)
     for layout in LAYOUTS.values():
         arrangement = layout(listing, options)
         if arrangement is not None and (arrangement.cases or arrangement.findings):
-            return arrangement
+            return replace(arrangement, inferences=(*arrangement.inferences, *aside))
     found = shown([str(item.path) for item in listing.items])
+    if not any(has_word(str(item.path), LABEL_WORDS) for item in listing.items):
+        what, mend = f"images without any label ({found})", "add labels, or give it to autoseg predict"
+        raise AutosegError.at(listing.folder, what, mend)
     raise AutosegError.at(
         listing.folder,
         f"cannot tell images from labels among {found}",
         "put them into images/ and labels/, or say where they are with --images and --labels",
     )
+
+
+def _without_dicom_labels(listing: Listing) -> tuple[Listing, tuple[Inference, ...]]:
+    """Set aside folders of DICOM labels (SEG, RTSTRUCT) with the series beside them: they are not read yet.
+
+    Raises:
+        AutosegError: nothing else is there.
+
+    """
+
+    def is_series(item: Item) -> bool:
+        return (listing.folder / item.path).is_dir()
+
+    holders = {item.folder for item in listing.items if has_word(item.stem, LABEL_WORDS) and is_series(item)}
+    if not holders:
+        return listing, ()
+    kept = tuple(item for item in listing.items if not (item.folder in holders and is_series(item)))
+    where = shown(sorted(map(str, holders)))
+    if not kept:
+        mend = "convert the labels to NIfTI, one map per series, and give them with --labels"
+        raise AutosegError.at(listing.folder, f"labels in DICOM ({where}) are not read yet", mend)
+    because = "DICOM labels are not read yet"
+    return replace(listing, items=kept), (Inference(what="left aside", value=where, because=because),)

@@ -116,7 +116,8 @@ def _unite(images: Sequence[Item], labels: Sequence[Item], best: tuple[int, str,
     of_label: dict[str, list[Item]] = {}
     for item, key in zip(labels, label_keys, strict=True):
         of_label.setdefault(key or item.stem, []).append(item)
-    pairs, alone = [], []
+    pairs: list[Pair] = []
+    alone: list[Pair] = []
     for key, found in of_case.items():
         channels = tuple(sorted(found, key=lambda item: channel_number(item.stem) or 0))
         case = Pair(key, channels, tuple(of_label.get(key, ())))

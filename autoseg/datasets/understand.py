@@ -108,8 +108,9 @@ def _examine(
     workers = None if sum(map(_bytes, tasks)) > _WORTH_WORKERS_BYTES else 1
     what = "inspect"
     read = progress(run_parallel(examine, tasks, what=what, workers=workers), what=what, total=len(tasks))
-    found = {task.stamp: facts for task, facts in zip(tasks, read, strict=True)}
-    facts = tuple(replace((known | found)[s], name=c.name) for c, s in zip(cases, stamps, strict=True))
+    found = dict(known)
+    found.update({task.stamp: facts for task, facts in zip(tasks, read, strict=True)})
+    facts = tuple(replace(found[s], name=c.name) for c, s in zip(cases, stamps, strict=True))
     return facts[: len(arrangement.cases)], facts[len(arrangement.cases) :]
 
 

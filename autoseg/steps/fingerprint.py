@@ -110,7 +110,8 @@ def _measure(task: _Task) -> _Measured:
         raise AutosegError.at(task.case.name, "no reference", "inspect the dataset again")
     box = nonzero_box(image.array)
     masks = list(_masks(label, task.dataset.labels))
-    foreground = (label.any(axis=0) if label.ndim == 4 else label > 0)[box.slices]
+    anywhere: NDArray[np.bool_] = label.max(axis=0) > 0 if label.ndim == 4 else label > 0
+    foreground = anywhere[box.slices]
     z, y, x = (high - low for low, high in zip(box.lower, box.upper, strict=True))
     case = CaseFingerprint(
         name=task.case.name,

@@ -316,6 +316,35 @@ def test_several_images_with_a_label_each_ask_for_a_choice(tmp_path, nifti):
     assert pairs_of(found)["S1"] == (("S1/CT_image.nii.gz",), ("S1/CT_mask.nii.gz",))
 
 
+# ------------------------------------------------------------------------------------------------------ BIDS
+def test_bids_labels_are_found_in_the_derivatives(tmp_path, png):
+    gray = np.zeros((4, 4), np.uint8)
+    labels = tmp_path / "derivatives" / "labels"
+    for subject in ("sub-1", "sub-2"):
+        stem = f"{subject}_sample-a_SEM"
+        png(tmp_path / subject / "micr" / f"{stem}.png", gray)
+        for kind in ("axon", "myelin", "axonmyelin"):
+            png(labels / subject / "micr" / f"{stem}_seg-{kind}-manual.png", gray)
+    found = arranged(tmp_path)
+    assert (found.layout, [label.name for label in found.labels]) == ("BIDS", ["axon", "myelin"])
+    assert [(case.name, case.group) for case in found.cases] == [
+        ("sub-1_sample-a", "sub-1"),
+        ("sub-2_sample-a", "sub-2"),
+    ]
+    assert "axonmyelin holds them together and is left aside" in found.inferences[1].because
+
+
+def test_bids_suffixes_are_channels(tmp_path, nifti):
+    for subject in ("sub-01", "sub-02"):
+        for suffix in ("T1w", "FLAIR"):
+            nifti(tmp_path / subject / "anat" / f"{subject}_{suffix}.nii.gz", volume())
+        nifti(tmp_path / "derivatives" / "x" / subject / "anat" / f"{subject}_space-orig_dseg.nii.gz", volume())
+    found = arranged(tmp_path)
+    assert (found.channels, found.reference_kind) == (("FLAIR", "T1w"), "map")
+    (tmp_path / "derivatives" / "x" / "sub-02" / "anat" / "sub-02_space-orig_dseg.nii.gz").unlink()
+    assert [f.what for f in arranged(tmp_path).findings] == ["image without label"]
+
+
 # ------------------------------------------------------------------------------------------------ said by the user
 def test_a_list_of_cases_is_followed(scans):
     folder = scans(3)
@@ -388,5 +417,19 @@ def test_a_file_instead_of_a_folder_is_refused(scans):
 def test_images_without_any_label_are_not_understood(tmp_path, nifti):
     nifti(tmp_path / "a.nii.gz", volume())
     nifti(tmp_path / "b.nii.gz", volume())
-    with pytest.raises(AutosegError, match=r"cannot tell images from labels among a.nii.gz, b.nii.gz"):
+    with pytest.raises(AutosegError, match=r"images without any label .a.nii.gz, b.nii.gz"):
         arranged(tmp_path)
+
+
+def test_labels_in_dicom_are_set_aside_or_refused(scans):
+    folder = scans(2)
+    for name in ("image", "mask"):
+        (folder / "dicom" / "S1" / name).mkdir(parents=True)
+        (folder / "dicom" / "S1" / name / "1.dcm").write_bytes(b"DICM")
+    found = arranged(folder)
+    assert len(found.cases) == 2
+    assert ("dicom/S1", "DICOM labels are not read yet") in [(i.value, i.because) for i in found.inferences]
+    for kind in ("images", "labels"):
+        shutil.rmtree(folder / kind)
+    with pytest.raises(AutosegError, match=r"labels in DICOM .dicom/S1. are not read yet; convert the labels"):
+        arranged(folder)

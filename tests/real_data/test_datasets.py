@@ -1,0 +1,206 @@
+"""Folders as their owners laid them out: what is understood of each, without a word of configuration."""
+
+import time
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autoseg.core.errors import AutosegError
+from autoseg.core.workspace import open_workspace
+from autoseg.datasets.doctor import examine_dataset
+from autoseg.datasets.options import Options
+from autoseg.datasets.read_case import read_case
+from autoseg.datasets.understand import Understanding, study
+from autoseg.steps.fingerprint import make_fingerprint
+from autoseg.steps.inspect import inspect
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What is understood of a folder: shapes of the first and last case, parts of the errors' text."""
+
+    layout: str
+    cases: int
+    channels: tuple[str, ...]
+    labels: tuple[str, ...]
+    shapes: tuple[tuple[int, int, int], tuple[int, int, int]]
+    test_cases: int = 0
+    reference_kind: str = "map"
+    overlapping: bool = False
+    stack: bool = False
+    groups: int | None = None
+    value_map: tuple[tuple[int, int], ...] = ()
+    errors: tuple[str, ...] = ()
+    options: Options = field(default_factory=Options)
+
+
+RGB = ("red", "green", "blue")
+CT_ONLY = Options(images="nifti/*/CT_image.nii.gz", labels="nifti/*/CT_mask.nii.gz")
+UNDERSTOOD = {
+    "msd-hippocampus": Expected(
+        layout="folders",
+        cases=200,
+        channels=("image",),
+        labels=("label_1", "label_2"),
+        shapes=((35, 51, 35), (32, 52, 36)),
+    ),
+    "isbi2012-em": Expected(
+        layout="folders",
+        cases=24,
+        channels=("image",),
+        labels=("label_1",),
+        shapes=((1, 512, 512), (1, 512, 512)),
+        stack=True,
+        value_map=((255, 1),),
+    ),
+    "drive-retina": Expected(
+        layout="folders",
+        cases=20,
+        channels=RGB,
+        labels=("label_1",),
+        shapes=((1, 584, 565), (1, 584, 565)),
+        test_cases=5,
+        value_map=((255, 1),),
+    ),
+    "pyradiomics-nrrd": Expected(
+        layout="suffix",
+        cases=4,
+        channels=("image",),
+        labels=("label_1", "label_7", "label_8", "label_9"),
+        shapes=((25, 256, 256), (13, 67, 82)),
+    ),
+    "dsb2018-nuclei": Expected(
+        layout="case folders",
+        cases=30,
+        channels=RGB,
+        labels=("label_1",),
+        shapes=((1, 256, 320), (1, 256, 256)),
+        reference_kind="instances",
+        value_map=((255, 1),),
+    ),
+    "sem-axon-bids": Expected(
+        layout="BIDS",
+        cases=10,
+        channels=("image",),
+        labels=("axon", "myelin"),
+        shapes=((1, 924, 1278), (1, 1096, 1541)),
+        reference_kind="structures",
+        overlapping=True,
+        groups=8,
+        value_map=((255, 1),),
+        errors=("stray label values, as smoothing or JPEG leave them: 130",),
+    ),
+    "jsrt-chestxray": Expected(
+        layout="folders",
+        cases=8,
+        channels=("image",),
+        labels=("heart", "left_clavicle", "left_lung", "right_clavicle", "right_lung"),
+        shapes=((1, 2048, 2048), (1, 2048, 2048)),
+        reference_kind="structures",
+        errors=("the label has 1024 x 1024 x 1 voxels (x, y, z), its image 2048 x 2048 x 1",) * 40,
+    ),
+    "nuclei3d-stardist": Expected(
+        layout="suffix",
+        cases=2,
+        channels=("image",),
+        labels=("label_1",),
+        shapes=((1, 512, 512), (31, 61, 57)),
+        errors=("1 images are 2D and 1 are 3D",),
+        options=Options(merge_instances=True),
+    ),
+    "sts-ct-mr-pet": Expected(
+        layout="given",
+        cases=9,
+        channels=("image",),
+        labels=("label_1",),
+        shapes=((48, 143, 161), (63, 154, 139)),
+        options=CT_ONLY,
+    ),
+}
+
+
+def look(datasets_dir: Path, tmp_path: Path, name: str, options: Options):
+    folder = datasets_dir / name
+    return inspect(folder, open_workspace(tmp_path / f"{name}.autoseg", folder, 0), options)
+
+
+@cache
+def understood(folder: Path, options: Options) -> Understanding:
+    return study(folder, options, {})
+
+
+@pytest.mark.parametrize("name", UNDERSTOOD)
+def test_a_folder_is_understood_as_its_owner_laid_it_out(datasets_dir, name):
+    expected = UNDERSTOOD[name]
+    found = understood(datasets_dir / name, expected.options)
+    dataset = found.dataset
+    assert (dataset.layout, len(dataset.cases), len(dataset.test_cases)) == (
+        expected.layout,
+        expected.cases,
+        expected.test_cases,
+    )
+    assert dataset.channels == expected.channels
+    assert tuple(label.name for label in dataset.labels) == expected.labels
+    assert (found.facts[0].shape, found.facts[-1].shape) == expected.shapes
+    assert (dataset.reference_kind, dataset.overlapping) == (expected.reference_kind, expected.overlapping)
+    assert bool(dataset.stacks) == expected.stack
+    assert len({case.group for case in dataset.cases}) == (expected.groups or expected.cases)
+    assert dataset.value_map == expected.value_map
+
+
+@pytest.mark.parametrize("name", UNDERSTOOD)
+def test_what_would_spoil_training_is_found_and_nothing_else(datasets_dir, name):
+    expected = UNDERSTOOD[name]
+    found = understood(datasets_dir / name, expected.options)
+    errors = [f for f in (*found.findings, *examine_dataset(found)) if f.severity == "error"]
+    assert len(errors) == len(expected.errors)
+    for error, text in zip(errors, expected.errors, strict=True):
+        assert text in error.what
+
+
+@pytest.mark.parametrize("name", [name for name, expected in UNDERSTOOD.items() if not expected.errors])
+def test_a_case_of_each_is_read_with_declared_values_only(datasets_dir, name):
+    dataset = understood(datasets_dir / name, UNDERSTOOD[name].options).dataset
+    arrays = read_case(dataset, dataset.cases[-1])
+    assert len(arrays.image.array) == len(dataset.channels)
+    declared = {0, *(value for label in dataset.labels for value in label.values)}
+    assert set(np.unique(arrays.label).tolist()) <= declared
+    assert arrays.label.shape == arrays.image.grid.shape
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("sts-ct-mr-pet", "several images and several labels: CT, MR_T1, PET; say which with --images and --labels"),
+        ("totalseg-tests", "no label has the name of an image"),
+        ("brain-mr-dicom", "images without any label"),
+        ("dicom-awkward", "images without any label"),
+    ],
+)
+def test_a_folder_that_is_not_understood_is_refused_with_what_to_do(datasets_dir, tmp_path, name, message):
+    with pytest.raises(AutosegError, match=message):
+        look(datasets_dir, tmp_path, name, Options())
+
+
+def test_numbers_of_nuclei_are_not_taken_for_classes(datasets_dir, tmp_path):
+    errors = look(datasets_dir, tmp_path, "nuclei3d-stardist", Options()).errors
+    assert ["too many for classes" in e.what for e in errors] == [True, False]
+
+
+def test_sts_ct_is_recognised_as_ct(datasets_dir, tmp_path):
+    look(datasets_dir, tmp_path, "sts-ct-mr-pet", CT_ONLY)
+    workspace = open_workspace(tmp_path / "sts-ct-mr-pet.autoseg", datasets_dir / "sts-ct-mr-pet", 0)
+    fingerprint = make_fingerprint(workspace)
+    assert fingerprint.channels[0].modality == "ct"
+    assert "near -1000 (air): Hounsfield units" in fingerprint.channels[0].modality_reason
+    spacing = fingerprint.cases[0].spacing_mm
+    assert spacing[0] / spacing[1] == pytest.approx(3.35, abs=0.01)
+
+
+def test_the_200_cases_of_hippocampus_are_inspected_in_under_4_seconds(datasets_dir, tmp_path):
+    started = time.monotonic()
+    look(datasets_dir, tmp_path, "msd-hippocampus", Options())
+    assert time.monotonic() - started < 4
