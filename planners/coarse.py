@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from planners.fingerprint import Fingerprint
 from planners.fit import Fit, fitted_sizes
 from planners.patch import Space, Task, coarsened
+from planners.prediction import window_count, window_seconds
 from planners.recipe import Recipe
-from planners.schedule import network_seconds
-from planners.topology import Network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +36,10 @@ def coarse(full: Space, fit: Fit, fingerprint: Fingerprint, task: Task, recipe: 
     coverage = math.prod(fit.sizes.network.patch) / voxels
     wanted = recipe.patch_coverage_min / coverage
     allowed_seconds = fit.allowance.case_seconds
-    seconds = None if allowed_seconds is None else prediction_seconds(full, fit)
+    machine, network = fit.allowance.machine, fit.sizes.network
+    seconds = None
+    if machine is not None and allowed_seconds is not None:
+        seconds = window_seconds(network, window_count(full.median_shape, network.patch), machine)
     if seconds is not None and allowed_seconds is not None:
         wanted = max(wanted, seconds / allowed_seconds)
     if wanted < recipe.lowres_gain_min:
@@ -65,21 +67,6 @@ def coarse(full: Space, fit: Fit, fingerprint: Fingerprint, task: Task, recipe: 
         prediction_seconds=seconds,
         structure_voxels=None if structure is None else structure / reduction,
     )
-
-
-def prediction_seconds(space: Space, fit: Fit) -> float | None:
-    """Return the seconds that half-overlapping windows take for the median case, None without a measured machine."""
-    if fit.allowance.machine is None:
-        return None
-    network = fit.sizes.network
-    step = network_seconds(network, 1, fit.allowance.machine)
-    return None if step is None else step / 3 * windows(space, network)
-
-
-def windows(space: Space, network: Network) -> int:
-    """Return the number of half-overlapping patches that cover the median case."""
-    pairs = zip(space.median_shape, network.patch, strict=True)
-    return math.prod(1 + max(0, math.ceil((edge - patch) / (patch / 2))) for edge, patch in pairs)
 
 
 def smallest_structure_voxels(fingerprint: Fingerprint, spacing_mm: tuple[float, ...]) -> float | None:

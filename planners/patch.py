@@ -99,9 +99,11 @@ def shrink(space: Space, shape: Topology, edge_min: int) -> Topology:
     patch = list(shape.patch)
     axis = max(range(len(patch)), key=lambda a: (patch[a] / space.median_shape[a], a))
     tentative = list(patch)
-    tentative[axis] = max(1, tentative[axis] - shape.divisor[axis])
-    step = topology(space.spacing_mm, tentative, edge_min).divisor[axis]
-    patch[axis] = max(1, patch[axis] - step)
+    tentative[axis] = max(1, patch[axis] - shape.divisor[axis])
+    shorter = topology(space.spacing_mm, tentative, edge_min)
+    if shorter.divisor[axis] == shape.divisor[axis]:
+        return shorter
+    patch[axis] = max(1, patch[axis] - shorter.divisor[axis])
     return topology(space.spacing_mm, patch, edge_min)
 
 

@@ -8,6 +8,7 @@ from planners.memory import network_of
 from planners.plan import Configuration
 from planners.recipe import Machine
 from planners.schedule import forward_operations
+from planners.topology import Network
 
 # Windows overlap by half along each axis. Source: nnU-Net, tile_step_size.
 _STEP = 0.5
@@ -26,6 +27,13 @@ def window_count(shape: Sequence[float], patch: Sequence[int]) -> int:
     return slices * math.prod(1 + math.ceil(max(0.0, n - p) / (p * _STEP)) for n, p in in_patch)
 
 
+def window_seconds(network: Network, windows: int, machine: Machine) -> float | None:
+    """Return the expected seconds that a network takes for a number of windows, None if nothing was measured."""
+    if machine.flops_per_s is None:
+        return None
+    return windows * forward_operations(network) / (machine.flops_per_s * _EFFICIENCY)
+
+
 def prediction_seconds(
     case: CaseFingerprint, configuration: Configuration, channels: int, outputs: int, machine: Machine
 ) -> float | None:
@@ -33,13 +41,11 @@ def prediction_seconds(
 
     The axes of the case need not be transposed: the order changes the number of windows little.
     """
-    if machine.flops_per_s is None:
-        return None
     in_plane = configuration.spacing_mm[-configuration.dimensions :]
     spacing_mm = case.spacing_mm[: 3 - len(in_plane)] + in_plane
     shape = [n * old / new for n, old, new in zip(case.shape_after_crop, case.spacing_mm, spacing_mm, strict=True)]
-    operations = forward_operations(network_of(configuration, channels, outputs))
-    windows = window_count(shape, configuration.patch)
-    voxels = math.prod(case.shape)
-    seconds = windows * operations / (machine.flops_per_s * _EFFICIENCY)
-    return seconds + voxels * (_SECONDS_PER_NATIVE_VOXEL + outputs * _SECONDS_PER_LOGIT)
+    network = network_of(configuration, channels, outputs)
+    seconds = window_seconds(network, window_count(shape, configuration.patch), machine)
+    if seconds is None:
+        return None
+    return seconds + math.prod(case.shape) * (_SECONDS_PER_NATIVE_VOXEL + outputs * _SECONDS_PER_LOGIT)

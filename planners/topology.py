@@ -91,6 +91,6 @@ def stage_shapes(patch: Sequence[int], stages: Sequence[Stage]) -> tuple[tuple[i
     shapes: list[tuple[int, ...]] = []
     edges = tuple(patch)
     for stage in stages:
-        edges = tuple(max(1, edge // step) for edge, step in zip(edges, stage.stride, strict=True))
+        edges = tuple([max(1, edge // step) for edge, step in zip(edges, stage.stride, strict=True)])
         shapes.append(edges)
     return tuple(shapes)

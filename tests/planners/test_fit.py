@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from planners.capacity import capacity, patches
-from planners.coarse import coarse, prediction_seconds, smallest_structure_voxels, windows
+from planners.coarse import coarse, smallest_structure_voxels
 from planners.fit import Allowance, Fit, allowance, fitted_sizes
 from planners.patch import Space, Task
 from planners.recipe import RECIPES, Budget, Machine
@@ -128,20 +128,6 @@ def test_a_fit_by_the_clock_keeps_to_it() -> None:
     assert found.allowance.seconds is not None
     assert found.seconds <= found.allowance.seconds
     assert not found.slow
-
-
-def test_windows_overlap_by_half() -> None:
-    network = fitted_sizes(HIPPOCAMPUS, TASK, AUTO, UNLIMITED).sizes.network
-    assert windows(HIPPOCAMPUS, network) == 1
-    assert windows(space((80.0, 57.0, 40.0), (1.0, 1.0, 1.0)), network) == 3 * 2 * 1
-
-
-def test_prediction_takes_a_third_of_a_step_for_every_window() -> None:
-    fit = fitted_sizes(BELLY, TASK, AUTO, allowance(Budget(seconds=900.0), CPU, AUTO))
-    assert fit.seconds is not None
-    expected = windows(BELLY, fit.sizes.network) * fit.seconds / fit.sizes.batch / 3
-    assert prediction_seconds(BELLY, fit) == pytest.approx(expected)
-    assert prediction_seconds(BELLY, fitted_sizes(BELLY, TASK, AUTO, UNLIMITED)) is None
 
 
 def test_a_small_patch_in_a_large_case_makes_voxels_larger() -> None:

@@ -1,5 +1,6 @@
 """Whole plans of the default recipe, and the sentences that explain them."""
 
+import sys
 import time
 from dataclasses import replace
 
@@ -97,6 +98,7 @@ def test_the_network_of_an_odd_dataset_trains_a_step(
         assert first.shape == (1, labels + 1, *small.patch)
 
 
+@pytest.mark.skipif(sys.gettrace() is not None, reason="a tracer, such as coverage, makes it slow")
 def test_the_largest_golden_case_is_planned_in_time() -> None:
     golden = read_record(GOLDEN / "cremi_em_like.json", GoldenPlans)
     best = float("inf")

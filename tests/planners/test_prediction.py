@@ -1,0 +1,45 @@
+"""Seconds to predict a case."""
+
+from dataclasses import replace
+
+import pytest
+
+from planners.memory import network_of
+from planners.prediction import prediction_seconds, window_count, window_seconds
+from planners.recipe import Machine
+from planners.schedule import forward_operations
+from tests.builders import configuration
+from tests.planners.fingerprints import case
+
+MACHINE = Machine(device="cpu", cores=2, memory_bytes=1 << 30, bf16=False, flops_per_s=1e9)
+
+
+def test_windows_overlap_by_half() -> None:
+    assert window_count((36, 50, 35), (40, 56, 40)) == 1
+    assert window_count((80, 57, 40), (40, 56, 40)) == 3 * 2 * 1
+
+
+def test_a_2d_network_predicts_every_slice() -> None:
+    assert window_count((10, 512, 512), (256, 256)) == 10 * 3 * 3
+
+
+def test_more_outputs_and_larger_cases_take_longer() -> None:
+    planned = configuration(3, count=3, edge=16)
+    small, large = case("a", (16, 16, 16), (1.0, 1.0, 1.0)), case("b", (32, 16, 16), (1.0, 1.0, 1.0))
+    few = prediction_seconds(small, planned, 1, 2, MACHINE)
+    assert few is not None
+    many, more = prediction_seconds(small, planned, 1, 9, MACHINE), prediction_seconds(large, planned, 1, 2, MACHINE)
+    assert many is not None
+    assert more is not None
+    assert few < many
+    assert few < more
+
+
+def test_windows_take_as_long_as_their_operations() -> None:
+    network = network_of(configuration(3, count=3, edge=16), 1, 2)
+    assert window_seconds(network, 6, MACHINE) == pytest.approx(6 * forward_operations(network) / 0.5e9)
+
+
+def test_an_unmeasured_machine_has_no_seconds() -> None:
+    unmeasured = replace(MACHINE, flops_per_s=None)
+    assert prediction_seconds(case("a", (9, 9, 9), (1.0, 1.0, 1.0)), configuration(3), 1, 2, unmeasured) is None
