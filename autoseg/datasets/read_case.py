@@ -21,8 +21,8 @@ _MOST_VALUE = 65535
 class CaseArrays:
     """A case's image (c, z, y, x) and its reference on the image's grid.
 
-    The reference holds label values int32 (z, y, x), or one 0/1 mask uint8 per label (l, z, y, x) when the dataset's
-    structures overlap; it is None for an unlabelled case.
+    The reference holds label values (z, y, x), int16 where they fit, or one 0/1 mask uint8 per label (l, z, y, x) when
+    the dataset's structures overlap; it is None for an unlabelled case.
     """
 
     image: Volume
@@ -56,12 +56,12 @@ def read_reference(dataset: Dataset, case: Case, grid: Grid) -> NDArray[np.integ
     if dataset.reference_kind == "map":
         return _label_map(dataset, folder / case.references[0], grid)
     if dataset.reference_kind == "instances":
-        merged = np.zeros(grid.shape, np.int32)
+        merged = np.zeros(grid.shape, np.int16)
         for name in case.references:
             merged[_mask(dataset, folder / name, grid)] = dataset.labels[0].values[0]
         return merged
     if not dataset.overlapping:
-        together = np.zeros(grid.shape, np.int32)
+        together = np.zeros(grid.shape, np.int16)
         for label, name in zip(dataset.labels, case.references, strict=True):
             if name:
                 together[_mask(dataset, folder / name, grid)] = label.values[0]
@@ -84,12 +84,12 @@ def _mask(dataset: Dataset, path: Path, grid: Grid) -> NDArray[np.bool_]:
 def _label_map(dataset: Dataset, path: Path, grid: Grid) -> NDArray[np.integer[Any]]:
     found = load_label(path, grid)
     if dataset.merge_instances:
-        return (found > 0).astype(np.int32) * dataset.labels[0].values[0]
+        return (found > 0).astype(np.int16) * np.int16(dataset.labels[0].values[0])
     low, high = int(found.min()), int(found.max())
     if low < 0 or high > _MOST_VALUE:
         raise AutosegError.at(path, f"label values from {low} to {high}", "use values from 0 to 65535")
     table = _table(dataset.value_map, dataset.labels, high)
-    label: NDArray[np.int32] = table[found]
+    label: NDArray[np.integer[Any]] = table[found]
     if (label == _UNDECLARED).any():
         unknown = ", ".join(map(str, np.unique(found[label == _UNDECLARED])[:5].tolist()))
         raise AutosegError.at(
@@ -98,10 +98,12 @@ def _label_map(dataset: Dataset, path: Path, grid: Grid) -> NDArray[np.integer[A
     return label
 
 
-def _table(value_map: tuple[tuple[int, int], ...], labels: tuple[Label, ...], highest: int) -> NDArray[np.int32]:
-    """Return the label value for each value in a file from 0 to `highest`."""
-    size = max(highest, *(v for label in labels for v in label.values), *(v for v, _ in value_map), 0) + 1
-    table = np.full(size, _UNDECLARED, np.int32)
+def _table(value_map: tuple[tuple[int, int], ...], labels: tuple[Label, ...], highest: int) -> NDArray[np.integer[Any]]:
+    """Return the label value for each value in a file from 0 to `highest`, in the smallest type that holds them."""
+    values = [value for label in labels for value in label.values]
+    size = max(highest, *values, *(value for value, _ in value_map), 0) + 1
+    kind = np.int16 if max(values, default=0) <= np.iinfo(np.int16).max else np.int32
+    table: NDArray[np.integer[Any]] = np.full(size, _UNDECLARED, kind)
     table[0] = 0
     for label in labels:
         table[list(label.values)] = label.values

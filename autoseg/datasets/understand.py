@@ -16,6 +16,7 @@ from autoseg.datasets.listing import list_folder
 from autoseg.datasets.options import Options
 from autoseg.datasets.stacks import find_stack
 from autoseg.datasets.values import Meaning, conclude
+from autoseg.datasets.workers import bytes_on_disk, workers_for
 
 _WORTH_WORKERS_BYTES = 256 << 20
 """Below this many bytes on disk, starting worker processes takes longer than they save."""
@@ -105,18 +106,14 @@ def _examine(
         for case, stamp in zip(cases, stamps, strict=True)
         if stamp not in known
     ]
-    workers = None if sum(map(_bytes, tasks)) > _WORTH_WORKERS_BYTES else 1
+    sizes = [bytes_on_disk(folder, task.case) for task in tasks]
+    workers = workers_for(sizes, worth_bytes=_WORTH_WORKERS_BYTES)
     what = "inspect"
     read = progress(run_parallel(examine, tasks, what=what, workers=workers), what=what, total=len(tasks))
     found = dict(known)
     found.update({task.stamp: facts for task, facts in zip(tasks, read, strict=True)})
     facts = tuple(replace(found[s], name=c.name) for c, s in zip(cases, stamps, strict=True))
     return facts[: len(arrangement.cases)], facts[len(arrangement.cases) :]
-
-
-def _bytes(task: Examination) -> int:
-    paths = [task.folder / name for name in (*task.case.images, *task.case.references) if name]
-    return sum(path.stat().st_size for path in paths if path.is_file())
 
 
 def _unique_names(arrangement: Arrangement, folder: Path) -> Arrangement:

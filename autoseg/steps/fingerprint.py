@@ -18,6 +18,7 @@ from autoseg.datasets.dataset import Case, Dataset
 from autoseg.datasets.modality import ChannelRange, air_range_hu, guess_modality
 from autoseg.datasets.pooling import Sample, pool, take_sample, values_per_case
 from autoseg.datasets.read_case import read_case
+from autoseg.datasets.workers import bytes_on_disk, workers_for
 from autoseg.imaging.components import connected_components
 from autoseg.imaging.crop import nonzero_box
 from planners.fingerprint import CaseFingerprint, ChannelFingerprint, Fingerprint, Label
@@ -60,7 +61,8 @@ def make_fingerprint(workspace: Workspace) -> Fingerprint:
         raise AutosegError.at(dataset.folder, "no labelled case", "inspect the dataset and mend it first")
     keep = values_per_case(len(dataset.cases))
     tasks = [_Task(dataset=_alone(dataset, case), case=case, keep=keep) for case in dataset.cases]
-    workers = None if _bytes_on_disk(dataset) > _WORTH_WORKERS_BYTES else 1
+    sizes = [bytes_on_disk(Path(dataset.folder), case) for case in dataset.cases]
+    workers = workers_for(sizes, worth_bytes=_WORTH_WORKERS_BYTES)
     what = "fingerprint"
     measured = tuple(progress(run_parallel(_measure, tasks, what=what, workers=workers), what=what, total=len(tasks)))
     cropped = [
@@ -97,19 +99,13 @@ def _alone(dataset: Dataset, case: Case) -> Dataset:
     )
 
 
-def _bytes_on_disk(dataset: Dataset) -> int:
-    names = (name for case in dataset.cases for name in (*case.images, *case.references) if name)
-    paths = (Path(dataset.folder) / name for name in names)
-    return sum(path.stat().st_size for path in paths if path.is_file())
-
-
 def _measure(task: _Task) -> _Measured:
     arrays = read_case(task.dataset, task.case)
     image, label = arrays.image, arrays.label
     if label is None:
         raise AutosegError.at(task.case.name, "no reference", "inspect the dataset again")
     box = nonzero_box(image.array)
-    masks = list(_masks(label, task.dataset.labels))
+    structures = tuple(_structures(label, task.dataset.labels))
     anywhere: NDArray[np.bool_] = label.max(axis=0) > 0 if label.ndim == 4 else label > 0
     foreground = anywhere[box.slices]
     z, y, x = (high - low for low, high in zip(box.lower, box.upper, strict=True))
@@ -119,8 +115,8 @@ def _measure(task: _Task) -> _Measured:
         shape=image.grid.shape,
         shape_after_crop=(z, y, x),
         spacing_mm=image.grid.spacing_mm,
-        label_voxels=tuple(int(np.count_nonzero(mask)) for mask in masks),
-        label_components=tuple(map(_count_components, masks)),
+        label_voxels=tuple(voxels for voxels, _ in structures),
+        label_components=tuple(components for _, components in structures),
     )
     return _Measured(
         case=case,
@@ -129,18 +125,25 @@ def _measure(task: _Task) -> _Measured:
     )
 
 
-def _masks(label: NDArray[np.integer[Any]], labels: Sequence[Label]) -> Iterator[NDArray[np.bool_]]:
-    """Yield where each label is, (z, y, x)."""
+def _structures(label: NDArray[np.integer[Any]], labels: Sequence[Label]) -> Iterator[tuple[int, int]]:
+    """Yield voxels and components of each label; of a map, only the box around a label is looked at."""
     if label.ndim == 4:
-        yield from (mask != 0 for mask in label)
+        for mask in label:
+            box = ndimage.find_objects(mask, 1)[0]
+            yield _count(mask[box] != 0) if box else (0, 0)
         return
+    boxes = ndimage.find_objects(label)
     for entry in labels:
-        yield np.isin(label, entry.values) if len(entry.values) > 1 else label == entry.values[0]
+        own = [box for value in entry.values if value <= len(boxes) and (box := boxes[value - 1])]
+        if not own:
+            yield 0, 0
+            continue
+        around = tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*own, strict=True))
+        yield _count(np.isin(label[around], entry.values))
 
 
-def _count_components(mask: NDArray[np.bool_]) -> int:
-    found = ndimage.find_objects(mask.astype(np.uint8))
-    return connected_components(mask[found[0]]).count if found else 0
+def _count(mask: NDArray[np.bool_]) -> tuple[int, int]:
+    return int(np.count_nonzero(mask)), connected_components(mask).count
 
 
 def _range(channel: NDArray[Any]) -> ChannelRange:
