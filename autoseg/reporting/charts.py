@@ -106,6 +106,8 @@ def distributions(rows: Sequence[Row], what: str, x_label: str, limits: tuple[fl
             axis.set_xlim(*limits)
         elif everything and min(everything) > 0 and max(everything) > _LOG_FROM_RATIO * min(everything):
             axis.set_xscale("log")
+            axis.xaxis.set_major_formatter(_plain)
+            axis.xaxis.set_minor_formatter("")
 
     return _svg(draw, (9.0, 0.9 + 0.42 * len(rows)), what) if everything else ""
 
@@ -126,6 +128,9 @@ def ranges(rows: Sequence[Row], what: str, x_label: str) -> str:
         axis.grid(axis="x", color=INK, alpha=0.15, lw=0.6)
         if max(abs(value) for row in rows for value in row.values) > _LOG_FROM_RATIO * max(1.0, _typical(rows)):
             axis.set_xscale("symlog", linthresh=max(1.0, _typical(rows)))
+            axis.xaxis.set_major_formatter(_plain)
+            if min(row.values[0] for row in rows) >= 0:
+                axis.set_xlim(left=0)
 
     return _svg(draw, (9.0, 0.9 + 0.42 * len(rows)), what)
 
@@ -167,6 +172,11 @@ def _bins(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> list[float]:
         width = max(1, math.ceil((high - low + 1) / count))
         return [low - 0.5 + width * i for i in range(math.ceil((high - low + 1) / width) + 1)]
     return [float(edge) for edge in np.linspace(low, high, count + 1)]
+
+
+def _plain(value: float, _position: float) -> str:
+    """Write a tick of a logarithmic axis as a number; matplotlib's own form is mathematics, which is switched off."""
+    return f"{value:,.0f}" if abs(value) >= 1 else f"{value:g}"
 
 
 def _typical(rows: Sequence[Row]) -> float:

@@ -12,9 +12,10 @@ from autoseg.reporting.markup import duration, page, significant, table
         histograms([Row(name="$z_1$ & <x>", values=(1.0, 1.0)), Row(name="b", values=(1.0, 2.5, 2.0))], "two"),
         distributions([Row(name="a", values=(0.5, 0.9)), Row(name="never", values=())], "two", "Dice", (0.0, 1.0)),
         ranges([Row(name="wild", values=(0.0, 28.0, 358.0, 277_000.0, 486_000.0))], "one", "intensity"),
+        distributions([Row(name="lesions", values=(0.001, 0.5, 90.0))], "log", "ml"),
         curves([Line(name="loss", x=(0.0, 1.0), y=(None, 0.5))], [Line(name="mean", x=(0.0,), y=(None,))], "both"),
     ],
-    ids=["histograms", "distributions", "ranges", "curves"],
+    ids=["histograms", "distributions", "ranges", "logarithmic", "curves"],
 )
 def test_a_chart_is_one_svg_element_in_the_colours_of_the_page(svg: str) -> None:
     assert svg.startswith("<svg role=")
@@ -23,6 +24,7 @@ def test_a_chart_is_one_svg_element_in_the_colours_of_the_page(svg: str) -> None
     assert INK not in svg
     assert "http" not in svg
     assert "<metadata" not in svg
+    assert "mathdefault" not in svg
 
 
 def test_values_of_many_cases_and_labels_do_not_swell_the_page() -> None:
