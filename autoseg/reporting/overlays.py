@@ -26,6 +26,8 @@ _MARGIN = 0.6
 """Of the structure's extent, shown on each side of it: enough to see where in the body one is."""
 _SMALLEST_FIELD_VOXELS = 48
 _PERCENTILES = (0.5, 99.5)
+_SAMPLED_VOXELS = 1 << 20
+"""A million voxels give the percentiles of a large image well enough for display, in a hundredth of the time."""
 _PANEL_IN, _SINGLE_PANEL_IN, _DOTS_PER_IN = 4.0, 6.0, 100
 _BACKGROUND = "#101317"
 _EDGE_TEXT: Any = {
@@ -128,7 +130,8 @@ def display_window(
         return WINDOWS_HU["lung" if foreground_median < lower else "bone"]
     if modality == "rgb" and len(image) == 3:
         return None
-    low, high = np.percentile(image[0], _PERCENTILES)
+    values = image[0].reshape(-1)[:: max(1, image[0].size // _SAMPLED_VOXELS)]
+    low, high = np.percentile(values, _PERCENTILES)
     return (float(low), float(high)) if high > low else (float(image[0].min()), float(image[0].max()) + 1.0)
 
 

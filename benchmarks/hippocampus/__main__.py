@@ -14,6 +14,7 @@ from autoseg.core.errors import AutosegError
 from autoseg.core.records import write_record
 from autoseg.core.scores import Scores, scores_table
 from autoseg.core.statistics import paired_difference
+from autoseg.options import parse_budget
 from autoseg.steps.evaluate import evaluate
 from benchmarks.hippocampus.published import SOURCE, VARIANTS, published
 from benchmarks.hippocampus.split import arrange, case_names, make_split
@@ -29,7 +30,8 @@ from benchmarks.record import (
 )
 
 SUBFOLDER = "msd-hippocampus"
-_UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
+MAXIMUM_OVERRUN = 1.05
+"""The time contract: everything included, plan-and-train ends within this many times its budget."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -82,7 +84,7 @@ def make_record(
         date=time.strftime("%Y-%m-%d", time.gmtime()),
         commit=this_commit(),
         command=f"autoseg plan-and-train hippocampus --budget {options.budget} --seed {options.seed}",
-        budget_s=budget_seconds(options.budget),
+        budget_s=parse_budget(options.budget),
         seed=options.seed,
         train_s=round(trained.seconds, 1),
         predict_s=round(predicted.seconds, 1),
@@ -109,14 +111,11 @@ def compare(cases: Sequence[CaseResult]) -> tuple[Peer, ...]:
     return tuple(peers)
 
 
-def budget_seconds(budget: str) -> float | None:
-    """Return `15m`, `90s` or `2h` in seconds; None for `none`."""
-    return None if budget == "none" else float(budget[:-1]) * _UNITS_S[budget[-1]]
-
-
 def summary(record: BenchmarkRecord) -> str:
     """Return the result in a few lines."""
     budget = "no budget" if record.budget_s is None else f"budget {record.budget_s:.0f} s"
+    if record.budget_s is not None and record.train_s > MAXIMUM_OVERRUN * record.budget_s:
+        budget += ", EXCEEDED"
     times = f"trained in {record.train_s:.0f} s ({budget}), predicted in {record.predict_s:.0f} s"
     lines = [
         f"{times}, largest process {record.peak_process_bytes / 2**20:.0f} MiB",

@@ -1,11 +1,15 @@
 """The split is the one that was agreed, and the published numbers come out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from autoseg.core.statistics import paired_difference
+from benchmarks.hippocampus.__main__ import compare, summary
 from benchmarks.hippocampus.published import VARIANTS, published
 from benchmarks.hippocampus.split import ENDING, arrange, case_names, make_split
+from benchmarks.record import BenchmarkRecord, CaseResult, Hardware
 
 
 def test_plain_nnunet_has_its_published_mean_on_the_judged_cases() -> None:
@@ -46,3 +50,41 @@ def test_judged_cases_lie_outside_the_training_dataset(tmp_path) -> None:
     assert trained == sorted(2 * split.train)
     assert len(list(data.judged_images.iterdir())) == len(list(data.judged_references.iterdir())) == 50
     assert (data.judged_references / f"{split.judged[0]}{ENDING}").read_text() == f"labels{split.judged[0]}"
+
+
+def test_ours_minus_theirs_on_the_same_cases() -> None:
+    table = published("plain")
+    judged = make_split([case.case for case in table]).judged
+    theirs = {case.case: case.dice for case in table}
+    ours = [CaseResult(case=name, dice=theirs[name] - 0.002) for name in judged]
+    plain = compare(ours)[0]
+    assert plain.name == "nnU-Net 2 plain"
+    assert plain.difference.mean == pytest.approx(-0.002)
+    assert plain.difference.mean_b == pytest.approx(0.8997, abs=5e-5)
+    assert plain.difference.mean_interval is not None
+    assert plain.difference.mean_interval.upper == pytest.approx(-0.002)
+
+
+def test_an_exceeded_budget_is_said_aloud() -> None:
+    cases = (CaseResult(case="hippocampus_001", dice=0.9),)
+    record = BenchmarkRecord(
+        benchmark="hippocampus",
+        date="2026-01-01",
+        commit="0" * 40,
+        command="",
+        budget_s=60.0,
+        seed=0,
+        train_s=64.0,
+        predict_s=5.0,
+        peak_process_bytes=1 << 30,
+        peak_total_bytes=1 << 30,
+        hardware=Hardware(cpu="", cores=1, memory_bytes=1, bf16=False, gpu=None),
+        versions=(),
+        n_training=1,
+        cases=cases,
+        mean_dice=0.9,
+        mean_interval=None,
+        peers=compare(cases),
+    )
+    assert "(budget 60 s, EXCEEDED)" in summary(record)
+    assert "(budget 60 s)" in summary(replace(record, train_s=62.9))

@@ -1,6 +1,7 @@
 """Overlays are turned to the usual views, shown in a sensible window, and put the lines where the labels are."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -58,6 +59,20 @@ def test_reference_is_filled_with_the_colour_of_its_label() -> None:
     picture = imread(io.BytesIO(overlay_png(overlay(volume, dimensions=2))))[..., :3].astype(int)
     middle = picture[picture.shape[0] // 2, picture.shape[1] // 2]
     assert middle[2] > middle[0] + 30  # the first colour of the palette is blue
+
+
+def test_overlapping_structures_are_filled_each_in_its_colour() -> None:
+    masks = np.zeros((2, 1, 40, 40), dtype=np.uint8)
+    masks[0, 0, 5:25, 5:35] = 1
+    masks[1, 0, 15:35, 5:35] = 1
+    drawn = overlay(masks, dimensions=2)
+    labels = (Label(name="a", values=(1,)), Label(name="b", values=(2,)))
+    picture = imread(io.BytesIO(overlay_png(replace(drawn, labels=labels))))[..., :3].astype(int)
+    column = picture[:, picture.shape[1] // 2]
+    top, middle, bottom = (column[int(len(column) * share)] for share in (0.25, 0.5, 0.75))
+    assert top[2] > top[0] + 30  # blue
+    assert bottom[0] > bottom[2] + 30  # orange
+    assert middle.sum() > max(top.sum(), bottom.sum())  # both
 
 
 def test_a_case_without_any_label_is_drawn_all_the_same() -> None:
