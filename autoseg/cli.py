@@ -18,7 +18,7 @@ from autoseg.core.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FINDINGS, EXIT_O
 from autoseg.core.runtime import process_seconds, say
 from autoseg.core.stopping import StoppedError
 from autoseg.datasets.options import Options as Reading
-from autoseg.options import Device, PlanAndTrainOptions, PlanCommand, TrainCommand
+from autoseg.options import PlanAndTrainOptions, PlanCommand, PredictCommand, TrainCommand, parse_bytes
 
 _FLAT = Parameter(name="*")
 
@@ -79,29 +79,31 @@ def plan_and_train(
 
 @app.command(sort_key=1)
 def predict(
-    inputs: Path,
-    *,
-    model: Path,
-    output: Annotated[Path, Parameter(alias="-o")],
-    device: Device = "auto",
-    mirror: bool = False,
+    *inputs: Path,
+    options: Annotated[PredictCommand, _FLAT],
     talk: Talking = _TALK,
 ) -> int:
     """Segment new cases, on their own grid and in their own format.
 
     Args:
-        inputs: An image file, a DICOM series folder, or a folder of cases.
-        model: A workspace after training, or its model folder.
-        output: Folder for the label maps and measurements.csv.
-        device: Where to compute; auto takes a GPU if there is one.
-        mirror: Average over mirrored views: slower, sometimes better.
+        inputs: Image files, DICOM series folders, or folders of cases.
     """
-    from autoseg.steps.predict import PredictOptions
-    from autoseg.steps.predict import predict as run
+    if not inputs:
+        raise AutosegError.at("predict", "no input given", "name image files, DICOM series folders or folders of cases")
+    from autoseg.steps import predict as step
 
-    record = run(PredictOptions(inputs=inputs, model=model, output=output, device=device, mirror=mirror))
-    _tell(talk, record, f"{output}")
-    return _next(f"autoseg evaluate {output} REFERENCES")
+    wanted = step.PredictOptions(
+        inputs=inputs,
+        model=options.model,
+        output=options.output,
+        device=options.device,
+        mirror=options.mirror,
+        max_ram_bytes=parse_bytes(options.max_ram),
+    )
+    record = step.predict(wanted)
+    kept = f", {len(record.skipped)} of them from before" if record.skipped else ""
+    _tell(talk, record, f"{len(record.cases)} segmented{kept}: {options.output}\n{record.use}")
+    return _next(f"autoseg evaluate {options.output} REFERENCES")
 
 
 @app.command(sort_key=2)

@@ -3,7 +3,9 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Annotated, Literal, TypedDict
+
+from cyclopts import Parameter
 
 from autoseg.core.errors import AutosegError
 from planners.recipe import Budget
@@ -13,6 +15,7 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 DEFAULT_CPU_BUDGET_S = 3600.0
 """Without a GPU nobody means "until it converges"; an hour is a coffee and a result."""
 
+_UNIT_BYTES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _UNIT_S = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 
 
@@ -109,6 +112,26 @@ class TrainCommand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PredictCommand:
+    """What `autoseg predict` must and may be told."""
+
+    model: Path
+    """A workspace after training, or its model folder."""
+
+    output: Annotated[Path, Parameter(alias="-o")]
+    """Folder for the label maps and measurements.csv."""
+
+    device: Device = "auto"
+    """Where to compute; auto takes a GPU if there is one."""
+
+    mirror: bool = False
+    """Average over mirrored views: slower, sometimes better."""
+
+    max_ram: str = "auto"
+    """Memory that prediction may take, such as 4G or 800M; auto: three quarters of what is free."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FoldChoice:
     """Which folds to train: their numbers, or the first `count` of the split."""
 
@@ -150,6 +173,21 @@ def parse_folds(text: str) -> FoldChoice:
     raise AutosegError.at(
         f"--folds {text}", "not a choice of folds", "write auto, a number such as 5, or a list such as 0,2"
     )
+
+
+def parse_bytes(text: str) -> int | None:
+    """Return the bytes that `text` (4G, 1.5G, 800M) means, in powers of 1024; None for `auto`.
+
+    Raises:
+        AutosegError: it means nothing.
+
+    """
+    if text == "auto":
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT])i?B?", text)
+    if not found or float(found[1]) == 0:
+        raise AutosegError.at(f"--max-ram {text}", "not an amount of memory", "write it like 4G or 800M")
+    return int(float(found[1]) * _UNIT_BYTES[found[2]])
 
 
 def parse_configurations(text: str) -> tuple[str, ...]:
