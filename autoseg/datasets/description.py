@@ -1,10 +1,13 @@
 """The dataset.json of nnU-Net and of the Medical Segmentation Decathlon, read strictly enough to trust it."""
 
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 import msgspec
 
 from autoseg.core.errors import AutosegError
+from autoseg.datasets.arrangement import Arrangement
+from autoseg.datasets.dataset import Inference
 from autoseg.datasets.listing import Listing
 from planners.fingerprint import Label, LabelRole
 
@@ -105,3 +108,29 @@ def _writes(label: Label, value: int) -> Label:
     if value not in label.values:
         return label
     return Label(name=label.name, values=(value, *(v for v in label.values if v != value)), role=label.role)
+
+
+def described(listing: Listing, arrangement: Arrangement) -> Arrangement:
+    """Return the arrangement with the names of labels and channels that a dataset.json beside the data gives.
+
+    A layout that has read its dataset.json itself, or that found structures in files of their own, stays as it is.
+
+    Raises:
+        AutosegError: the dataset.json cannot be read.
+
+    """
+    path = find_description(listing)
+    if path is None or arrangement.labels is not None or arrangement.reference_kind != "map":
+        return arrangement
+    description = read_description(listing, path)
+    if description is None:
+        return arrangement
+    labels = declared_labels(description, listing.folder / path)
+    named = channel_names(description)
+    said = Inference(what="labels", value=", ".join(label.name for label in labels), because=f"named in {path}")
+    return replace(
+        arrangement,
+        labels=labels,
+        channels=named or arrangement.channels,
+        inferences=(*arrangement.inferences, said),
+    )

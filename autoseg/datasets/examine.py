@@ -20,7 +20,7 @@ THUMBNAIL = 16
 _TABLE = 1 << 16
 _DETACHED = frozenset({".mhd", ".nhdr"})
 """Headers whose voxels lie in another file of the same name."""
-_MOST_VALUES = 4096
+_MOST_VALUES = 1024
 """More distinct values than this are no labels; the most frequent are kept for the message."""
 
 

@@ -17,6 +17,7 @@ from autoseg.datasets import (
 )
 from autoseg.datasets.arrangement import Arrangement, shown
 from autoseg.datasets.dataset import Inference
+from autoseg.datasets.description import described
 from autoseg.datasets.listing import Item, Listing
 from autoseg.datasets.names import LABEL_WORDS, has_word
 from autoseg.datasets.options import Options
@@ -49,6 +50,7 @@ def arrange(listing: Listing, options: Options) -> Arrangement:
     for layout in LAYOUTS.values():
         arrangement = layout(listing, options)
         if arrangement is not None and (arrangement.cases or arrangement.findings):
+            arrangement = described(listing, arrangement)
             return replace(arrangement, inferences=(*arrangement.inferences, *aside))
     found = shown([str(item.path) for item in listing.items])
     if not any(has_word(str(item.path), LABEL_WORDS) for item in listing.items):

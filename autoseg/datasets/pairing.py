@@ -49,11 +49,17 @@ def _constants(images: Sequence[str], labels: Sequence[str]) -> tuple[Keys, Keys
     return without_common(images), without_common(labels)
 
 
+def _only(images: Sequence[str], labels: Sequence[str]) -> tuple[Keys, Keys]:
+    alone = len(images) == len(labels) == 1
+    return (tuple(images), tuple(images)) if alone else (("",) * len(images), ("",) * len(labels))
+
+
 _RULES: tuple[tuple[str, Rule], ...] = (
     ("same file name", _same),
     ("same file name but for the channel number", _channels),
     ("same file name but for words such as image, label and mask", _roles),
     ("same file name but for the words that all of a kind share", _constants),
+    ("the only image and the only label", _only),
 )
 
 

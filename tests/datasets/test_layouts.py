@@ -104,6 +104,22 @@ def test_names_that_have_nothing_in_common_are_refused_with_examples(tmp_path, n
         arranged(tmp_path)
 
 
+def test_one_image_and_one_label_belong_together_whatever_their_names(tmp_path, nifti):
+    nifti(tmp_path / "images" / "anna.nii.gz", volume())
+    nifti(tmp_path / "labels" / "drawn.nii.gz", volume())
+    assert pairs_of(arranged(tmp_path)) == {"anna": (("images/anna.nii.gz",), ("labels/drawn.nii.gz",))}
+
+
+def test_a_dataset_json_beside_any_layout_names_labels_and_channels(scans):
+    folder = scans(2)
+    document = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1, "tumour": 2}}
+    (folder / "dataset.json").write_text(json.dumps(document))
+    found = arranged(folder)
+    assert (found.layout, found.channels) == ("folders", ("CT",))
+    assert [label.name for label in found.labels] == ["liver", "tumour"]
+    assert ("liver, tumour", "named in dataset.json") in [(i.value, i.because) for i in found.inferences]
+
+
 def test_numbered_files_are_the_channels_of_one_case(tmp_path, nifti):
     for case in ("a_01", "a_02"):
         for channel in range(2):
