@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from autoseg.core.errors import AutosegError
 from autoseg.datasets.dataset import Case, ReferenceKind
 from autoseg.datasets.inspection import CaseFacts, ChannelFacts, Finding, ValueCount
-from autoseg.datasets.load import load_image, load_label
+from autoseg.datasets.load import load_channels, load_label
 from autoseg.imaging.volume import Volume
 
 THUMBNAIL = 16
@@ -56,10 +56,11 @@ def _files(path: Path) -> list[Path]:
 def examine(task: Examination) -> CaseFacts:
     """Read a case completely; what is wrong with its files becomes findings, not errors."""
     try:
-        image = load_image(task.folder, task.case.images)
+        channels = load_channels(task.folder, task.case.images)
     except AutosegError as error:
         return _unreadable(task, _finding(task.folder, error))
-    findings: list[Finding] = []
+    image = channels.volume
+    findings: list[Finding] = [_moved(name, task.case.images[0]) for name in channels.resampled]
     values: list[tuple[ValueCount, ...]] = []
     union: NDArray[np.uint8] | None = None
     for name in task.case.references:
@@ -107,6 +108,11 @@ def _unreadable(task: Examination, finding: Finding) -> CaseFacts:
         thumbnail="",
         findings=(finding,),
     )
+
+
+def _moved(name: str, reference: str) -> Finding:
+    what = f"lies on another grid than {reference} and is resampled to it"
+    return Finding(severity="note", where=name, what=what, mend="nothing to do if that is the channel to segment on")
 
 
 def _finding(folder: Path, error: AutosegError) -> Finding:

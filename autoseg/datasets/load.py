@@ -1,38 +1,93 @@
 """The arrays of one case from its files: channels on one grid, references on the image's grid."""
 
+from dataclasses import dataclass
 from itertools import permutations, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from autoseg.core.errors import AutosegError
 from autoseg.imaging.geometry import MAX_CORNER_DISPLACEMENT_VOXELS, check_same_grid, corner_displacement_voxels
 from autoseg.imaging.read import read_image, read_label
 from autoseg.imaging.volume import Grid, Volume
 
+_LEAST_COVERED = 0.5
+"""A channel that shows less than half of the reference channel's field of view is of another part of the body."""
+
 
 def load_image(folder: Path, images: tuple[str, ...]) -> Volume:
-    """Return the channels of a case as one volume on the grid of the first.
+    """Return the channels of a case as one volume on the grid of the first, as `load_channels` does.
 
     Raises:
-        AutosegError: a file cannot be read, or the channels lie on different grids.
+        AutosegError: a file cannot be read, or a channel does not cover the first.
 
     """
-    volumes = [read_image(folder / name) for name in images]
-    first = volumes[0]
-    if len(volumes) == 1:
-        return first
-    for name, volume in zip(images[1:], volumes[1:], strict=True):
+    return load_channels(folder, images).volume
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Channels:
+    """The channels of a case on one grid, and the files that were resampled to it."""
+
+    volume: Volume
+    resampled: tuple[str, ...]
+
+
+def load_channels(folder: Path, images: tuple[str, ...]) -> Channels:
+    """Return the channels of a case on the grid of the first; 3D channels on other grids are resampled linearly.
+
+    Raises:
+        AutosegError: a file cannot be read; pictures differ in size; a channel covers less than half of the first.
+
+    """
+    first = read_image(folder / images[0])
+    if len(images) == 1:
+        return Channels(volume=first, resampled=())
+    arrays, resampled = [first.array], []
+    for name in images[1:]:
+        volume = read_image(folder / name)
         if volume.grid.shape != first.grid.shape or not _same(first.grid, volume.grid):
-            raise AutosegError.at(
-                folder / name,
-                f"another grid than {Path(images[0]).name} ({_shape(volume.grid)} against {_shape(first.grid)})",
-                "resample the channels of a case to one grid",
-            )
-    array = np.concatenate([volume.array.astype(np.float32, copy=False) for volume in volumes])
-    return Volume(array=array, grid=first.grid)
+            what = f"another grid than {Path(images[0]).name} ({_shape(volume.grid)} against {_shape(first.grid)})"
+            if 2 in (first.grid.dimensions, volume.grid.dimensions):
+                raise AutosegError.at(folder / name, what, "give the channels of a picture the same size")
+            covered = _covered(first.grid, volume.grid)
+            if covered < _LEAST_COVERED:
+                what = f"covers only {covered:.0%} of {Path(images[0]).name}"
+                raise AutosegError.at(folder / name, what, "give channels of the same part of the body")
+            volume = _resampled(volume, first.grid)
+            resampled.append(name)
+        arrays.append(volume.array)
+    array = np.concatenate([part.astype(np.float32, copy=False) for part in arrays])
+    return Channels(volume=Volume(array=array, grid=first.grid), resampled=tuple(resampled))
+
+
+def _resampled(volume: Volume, grid: Grid) -> Volume:
+    """Return the volume on another grid by linear interpolation, its minimum where it does not reach."""
+    to_own = np.linalg.solve(np.asarray(volume.grid.affine), np.asarray(grid.affine))
+    array = np.empty((len(volume.array), *grid.shape), np.float32)
+    for target, channel in zip(array, volume.array, strict=True):
+        ndimage.affine_transform(
+            channel.astype(np.float32, copy=False),
+            to_own,
+            output_shape=grid.shape,
+            output=target,
+            order=1,
+            mode="constant",
+            cval=float(channel.min()),
+        )
+    return Volume(array=array, grid=grid, channel_names=volume.channel_names)
+
+
+def _covered(grid: Grid, other: Grid) -> float:
+    """Return the share of a grid's box that the box around another grid covers, both in indexes of the first."""
+    corners = np.array([(*corner, 1) for corner in product(*((-0.5, n - 0.5) for n in other.shape))]).T
+    inside = np.linalg.solve(np.asarray(grid.affine), np.asarray(other.affine) @ corners)[:3]
+    shape = np.asarray(grid.shape)
+    lower, upper = np.maximum(inside.min(axis=1), -0.5), np.minimum(inside.max(axis=1), shape - 0.5)
+    return float(np.prod(np.clip(upper - lower, 0, None) / shape))
 
 
 def load_label(path: Path, grid: Grid) -> NDArray[np.integer[Any]]:

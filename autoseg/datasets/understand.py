@@ -82,7 +82,11 @@ def study(folder: Path, options: Options, known: Mapping[str, CaseFacts]) -> Und
         stacks=(stack,) if stack else (),
     )
     own = [finding for fact in facts for finding in fact.findings]
-    tests = [replace(finding, severity="warning") for fact in test_facts for finding in fact.findings]
+    tests = [
+        replace(finding, severity="warning") if finding.severity == "error" else finding
+        for fact in test_facts
+        for finding in fact.findings
+    ]
     findings = (
         *arrangement.findings,
         *own,

@@ -167,11 +167,41 @@ def test_cases_with_unlike_channels_are_named(tmp_path, nifti):
         understand(tmp_path, PLAIN)
 
 
-def test_channels_in_files_of_their_own_must_share_a_grid(tmp_path, nifti):
-    nifti(tmp_path / "images" / "a_0000.nii.gz", np.ones((3, 4, 5), np.float32))
-    nifti(tmp_path / "images" / "a_0001.nii.gz", np.ones((3, 4, 6), np.float32))
-    nifti(tmp_path / "labels" / "a.nii.gz", np.ones((3, 4, 5), np.uint8))
-    with pytest.raises(AutosegError, match=r"another grid than a_0000.nii.gz .6 x 4 x 3 voxels against 5 x 4 x 3"):
+@pytest.fixture
+def ramp_and_coarse_ramp(tmp_path, nifti):
+    """One case of two channels: x in mm at 1 mm, and the same at 2 mm; the label lies on the first."""
+    x = np.broadcast_to(np.arange(12, dtype=np.float32), (6, 8, 12))
+    nifti(tmp_path / "images" / "a_0000.nii.gz", x)
+    nifti(tmp_path / "images" / "a_0001.nii.gz", x[::2, ::2, ::2].copy(), (2.0, 2.0, 2.0))
+    nifti(tmp_path / "labels" / "a.nii.gz", (x > 5).astype(np.uint8))
+    return tmp_path
+
+
+def test_a_channel_on_another_grid_is_resampled_to_the_first_and_it_is_said(ramp_and_coarse_ramp):
+    found = study(ramp_and_coarse_ramp, PLAIN, {})
+    assert [(f.severity, f.where, f.what) for f in found.findings] == [
+        (
+            "note",
+            "images/a_0001.nii.gz",
+            "lies on another grid than images/a_0000.nii.gz and is resampled to it",
+        )
+    ]
+    image = read_case(found.dataset, found.dataset.cases[0]).image.array
+    assert image.shape == (2, 6, 8, 12)
+    np.testing.assert_allclose(image[1, :5, :7, :11], image[0, :5, :7, :11], atol=1e-5)
+
+
+def test_a_channel_of_another_part_of_the_body_is_refused(ramp_and_coarse_ramp, nifti):
+    nifti(ramp_and_coarse_ramp / "images" / "a_0001.nii.gz", np.ones((6, 8, 4), np.float32))
+    with pytest.raises(AutosegError, match=r"a_0001.nii.gz: covers only 33% of a_0000.nii.gz"):
+        understand(ramp_and_coarse_ramp, PLAIN)
+
+
+def test_pictures_of_unlike_size_are_no_channels_of_one_case(tmp_path, png):
+    png(tmp_path / "images" / "a_0000.png", picture(range(9), (5, 6)))
+    png(tmp_path / "images" / "a_0001.png", picture(range(9), (5, 7)))
+    png(tmp_path / "labels" / "a.png", picture((0, 1), (5, 6)))
+    with pytest.raises(AutosegError, match=r"another grid than a_0000.png .7 x 5 x 1 voxels against 6 x 5 x 1"):
         understand(tmp_path, PLAIN)
 
 
