@@ -131,7 +131,8 @@ def _task(references: Path, files: Sequence[_File]) -> _Task:
     if maps:
         return _with_labels_found(_paired_files(maps, files))
     record = Workspace(references).dataset
-    dataset = read_record(record, Dataset) if record.is_file() else understand(references, Options())
+    known = record.is_file() and Dataset.schema.encode() in record.read_bytes()[:100]  # others have a dataset.json, too
+    dataset = read_record(record, Dataset) if known else understand(references, Options())
     tests = tuple(case for case in dataset.test_cases if case.references)
     of_tests = bool(tests) and not pair_names([case.name for case in tests], [file.name for file in files]).extra
     cases = tests if of_tests else tuple(case for case in dataset.cases if case.references)

@@ -1,6 +1,7 @@
 """`autoseg evaluate`: pairs by name, refuses what does not belong together, and scores what is missing as missing."""
 
 import csv
+import json
 from pathlib import Path
 
 import nibabel as nib
@@ -11,7 +12,7 @@ import SimpleITK
 from autoseg.core.errors import AutosegError
 from autoseg.core.records import read_record, write_record
 from autoseg.core.scores import Scores
-from autoseg.core.workspace import Workspace
+from autoseg.core.workspace import Workspace, WorkspaceRecord
 from autoseg.datasets.dataset import Case, Dataset, Fold, Folds
 from autoseg.steps.evaluate import evaluate, score_validation
 from planners.fingerprint import Label
@@ -167,6 +168,7 @@ def workspace_of_masks(tmp_path: Path) -> Workspace:
     )
     lesion = Label(name="lesion", values=(1,))
     workspace = Workspace(tmp_path / "data.autoseg")
+    write_record(workspace.record, WorkspaceRecord(dataset=str(folder), seed=0))
     write_record(
         workspace.dataset,
         Dataset(
@@ -243,3 +245,15 @@ def test_a_prediction_stored_on_a_mirrored_grid_is_the_same_place(folders: tuple
     mirrored[0, 0], mirrored[0, 3] = -2.0, 2.0 * (SHAPE[0] - 1)
     save(folders[0] / "a.nii.gz", np.ascontiguousarray(cube(0)[::-1]), mirrored)
     assert evaluate(*folders).cases[0].labels[0].dice == 1
+
+
+def test_a_dataset_with_a_dataset_json_of_its_own_is_no_workspace(tmp_path: Path) -> None:
+    raw = tmp_path / "Dataset001_lesions"
+    for name in ("x", "y"):
+        save(raw / "imagesTr" / f"{name}_0000.nii.gz", np.ones(SHAPE, dtype=np.float32))
+        save(raw / "labelsTr" / f"{name}.nii.gz", cube(0))
+        save(tmp_path / "predictions" / f"{name}.nii.gz", cube(1))
+    description = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "lesion": 1}, "numTraining": 2}
+    (raw / "dataset.json").write_text(json.dumps({**description, "file_ending": ".nii.gz"}))
+    scores = evaluate(tmp_path / "predictions", raw)
+    assert scores.summary("dice", "lesion").mean == pytest.approx(0.5)
