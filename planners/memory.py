@@ -14,6 +14,14 @@ BFLOAT16 = 2
 # Bytes of state per parameter beside the weight and its gradient: AdamW two moments, SGD one momentum.
 _OPTIMIZER_BYTES = {"adamw": 2 * FLOAT32, "sgd": FLOAT32}
 
+# Fitted by benchmarks/planner_models.py on a CPU with torch 2.13. Backward holds the gradients of input and output of
+# the largest layer, partly again in the order that the convolution library wants.
+_WORKSPACE_LAYERS = 3.4
+# Float32 copies of the full-resolution logits: logits, log-probabilities, probabilities, gradients, masks.
+_LOSS_COPIES = 5.5
+# Threads and compiled kernels of the libraries, from the first step on.
+_LIBRARY_BYTES = 82_000_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
@@ -133,21 +141,21 @@ def feature_map_elements(network: Network, label_entries: int) -> int:
 def training_network_bytes(network: Network, batch: int, optimizer: str, element_bytes: int) -> int:
     """Return the peak bytes of a training step beyond those of the process before the network existed.
 
-    Weights, gradients, optimizer state and averaged weights in float32; for every convolution its output and, where
-    it is normalised, the activation, kept for backward in `element_bytes`; logits three times in float32
-    (probabilities, their gradient, the loss); the input; and the largest layer's gradients as workspace.
+    Weights, gradients, optimizer state and averaged weights in float32; kept for backward in `element_bytes`: the
+    output of every convolution and, where it is normalised, its activation, and where it upsamples, twice its output,
+    joined to the skip; the input; and the workspace of backward, of the loss and of the libraries. The constants of
+    the workspace were fitted to fourteen networks on a CPU (benchmarks/planner_models.py): worst error 12 %.
     """
-    parameters, kept, logits, largest = 0, 0, 0, 0
+    parameters, kept, largest = 0, 0, 0
     for layer in layers(network):
-        elements = layer.features_out * layer.voxels
         parameters += layer.parameters
-        kept += elements * (2 if layer.normalized else 1)
-        logits += 0 if layer.normalized or layer.transposed else elements
+        kept += 2 * layer.features_out * layer.voxels if layer.normalized or layer.transposed else 0
         largest = max(largest, (layer.features_in + layer.features_out) * layer.voxels)
+    logits = network.outputs * math.prod(network.patch)
+    inputs = math.prod(network.patch) * network.channels
     weights = parameters * (3 * FLOAT32 + _OPTIMIZER_BYTES[optimizer])
-    inputs = math.prod(network.patch) * network.channels * FLOAT32
-    sample = kept * element_bytes + 3 * logits * FLOAT32 + inputs + largest * element_bytes
-    return weights + batch * sample
+    sample = (kept + _WORKSPACE_LAYERS * largest) * element_bytes + (_LOSS_COPIES * logits + inputs) * FLOAT32
+    return round(_LIBRARY_BYTES + weights + batch * sample)
 
 
 def network_of(configuration: Configuration, channels: int, outputs: int) -> Network:

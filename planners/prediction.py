@@ -7,13 +7,13 @@ from planners.fingerprint import CaseFingerprint
 from planners.memory import network_of
 from planners.plan import Configuration
 from planners.recipe import Machine
-from planners.schedule import forward_operations
+from planners.schedule import FORWARD_AND_BACKWARD, network_seconds
 from planners.topology import Network
 
 # Windows overlap by half along each axis. Source: nnU-Net, tile_step_size.
 _STEP = 0.5
-# Of the measured training throughput, what forward passes over single windows reach with norms and weighting.
-_EFFICIENCY = 0.5
+# Weighting and adding windows, over the forward pass alone.
+_OVERHEAD = 1.25
 # Reading, resampling back and writing with gzip; measured on two cores, NIfTI int16.
 _SECONDS_PER_NATIVE_VOXEL = 2e-7
 # Resampling one logit channel to the image's grid with the banded operator; measured: 0.75 s for 20 x 7.9 M voxels.
@@ -29,9 +29,8 @@ def window_count(shape: Sequence[float], patch: Sequence[int]) -> int:
 
 def window_seconds(network: Network, windows: int, machine: Machine) -> float | None:
     """Return the expected seconds that a network takes for a number of windows, None if nothing was measured."""
-    if machine.flops_per_s is None:
-        return None
-    return windows * forward_operations(network) / (machine.flops_per_s * _EFFICIENCY)
+    step = network_seconds(network, 1, machine)
+    return None if step is None else windows * step / FORWARD_AND_BACKWARD * _OVERHEAD
 
 
 def prediction_seconds(

@@ -74,8 +74,8 @@ def test_training_memory_grows_with_the_batch_and_halves_with_bf16() -> None:
     small = configuration(3, count=3, edge=64, batch=1)
     large = replace(small, batch=4)
     weights = training_bytes(replace(small, batch=0), 1, 2)
-    assert training_bytes(large, 1, 2) - weights == 4 * (training_bytes(small, 1, 2) - weights)
-    assert training_bytes(large, 1, 2, bf16=True) < 0.75 * training_bytes(large, 1, 2)
+    assert training_bytes(large, 1, 2) - weights == pytest.approx(4 * (training_bytes(small, 1, 2) - weights))
+    assert training_bytes(large, 1, 2, bf16=True) - weights < 0.7 * (training_bytes(large, 1, 2) - weights)
 
 
 def test_prediction_takes_less_memory_than_training() -> None:
