@@ -1,5 +1,6 @@
 """One folder per case: an image (or one file per channel) with a label map, one file per structure or per object."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +10,16 @@ from autoseg.datasets.arrangement import Arrangement, ambiguous, case_of, image_
 from autoseg.datasets.dataset import Case, Inference, ReferenceKind
 from autoseg.datasets.inspection import Finding
 from autoseg.datasets.listing import Item, Listing
+from autoseg.datasets.load import LEAST_COVERED, covered_share
 from autoseg.datasets.names import IMAGE_WORDS, LABEL_WORDS, has_word, without_common, without_role
 from autoseg.datasets.options import Options
+from autoseg.imaging.read import read_header
 
 _RECURRING = 0.5
 """A structure is found in at least this share of the cases (and twice); names of single objects hardly recur."""
+
+_AS_FINE = 1.02
+"""Voxels this much larger than the smallest count as equal: headers round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +35,7 @@ def read(listing: Listing, options: Options) -> Arrangement | None:
     """Return the cases of a folder that has a folder for each, or None if it is not laid out so.
 
     Raises:
-        AutosegError: the folders of the cases hold several images with a label map for each.
+        AutosegError: the folders of the cases hold several images and several labels that do not fit each other.
 
     """
     if options.images or options.labels:
@@ -41,11 +47,12 @@ def read(listing: Listing, options: Options) -> Arrangement | None:
     channels = _channels(folders)
     if channels is None:
         return None
-    per_case = max(len(f.labels) for f in labelled)
-    if per_case > 1 and len(channels) > 1:
-        names = sorted({without_role(item.stem) for item in labelled[0].labels})
-        raise ambiguous(listing.folder, "each case has several images and several labels", names, _options(labelled[0]))
     kind, structures = _references(labelled)
+    said = _said(kind, structures, max(len(f.labels) for f in labelled))
+    if len(channels) > 1 and set(structures) & set(channels):
+        channels = _finest_first(listing, labelled[0], channels, structures)
+        kind, structures = "map", channels[:1]
+        said = (_said_of_reference(labelled[0], channels),)
     cases, findings = _cases(folders, channels, structures)
     because = f"{labelled[0].path} and {len(folders) - 1} more hold images and labels"
     return Arrangement(
@@ -54,12 +61,40 @@ def read(listing: Listing, options: Options) -> Arrangement | None:
         channels=channels if len(channels) > 1 else None,
         labels=structure_labels(structures) if kind == "structures" else None,
         reference_kind=kind,
-        inferences=(
-            Inference(what="layout", value="one folder per case", because=because),
-            *_said(kind, structures, per_case),
-        ),
+        inferences=(Inference(what="layout", value="one folder per case", because=because), *said),
         findings=findings,
     )
+
+
+def _finest_first(
+    listing: Listing, folder: _Folder, channels: tuple[str, ...], labelled: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return the channels with the one of the smallest voxels first: each has a label, and the finest shows most.
+
+    Raises:
+        AutosegError: the labels are not those of the channels, or the channels are not of one place.
+
+    """
+    if set(labelled) != set(channels):
+        what = "each case has several images and several labels"
+        raise ambiguous(listing.folder, what, sorted({*channels, *labelled}), _options(folder))
+    of_channel = dict(zip(_channel_names(folder), folder.images, strict=True))
+    grids = {name: read_header(listing.folder / item.path).grid for name, item in of_channel.items()}
+    voxel_mm3 = {name: math.prod(grid.spacing_mm) for name, grid in grids.items()}
+    smallest = min(voxel_mm3.values())
+    reference = next(name for name in channels if voxel_mm3.get(name, math.inf) <= smallest * _AS_FINE)
+    for name, grid in grids.items():
+        covered = covered_share(grids[reference], grid)
+        if covered < LEAST_COVERED:
+            what = f"each case has several images that show different places ({name} {covered:.0%} of {reference})"
+            raise ambiguous(listing.folder, what, sorted(channels), _options(folder))
+    return (reference, *(name for name in channels if name != reference))
+
+
+def _said_of_reference(folder: _Folder, channels: tuple[str, ...]) -> Inference:
+    others = ", ".join(channels[1:])
+    because = f"its voxels are the smallest; the labels of {others} are left aside. To segment one alone: "
+    return Inference(what="labels", value=f"those of {channels[0]}", because=because + _options(folder))
 
 
 def _options(folder: _Folder) -> str:
@@ -68,7 +103,7 @@ def _options(folder: _Folder) -> str:
     shown_image, shown_label = (
         str(item.path).replace(f"{folder.path.name}/", "*/") for item in (folder.images[0], label or folder.labels[0])
     )
-    return f"--images and --labels, e.g. --images '{shown_image}' --labels '{shown_label}'"
+    return f"--images '{shown_image}' --labels '{shown_label}'"
 
 
 def _folders(listing: Listing) -> list[_Folder]:

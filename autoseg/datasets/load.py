@@ -14,7 +14,7 @@ from autoseg.imaging.geometry import MAX_CORNER_DISPLACEMENT_VOXELS, check_same_
 from autoseg.imaging.read import read_image, read_label
 from autoseg.imaging.volume import Grid, Volume
 
-_LEAST_COVERED = 0.5
+LEAST_COVERED = 0.5
 """A channel that shows less than half of the reference channel's field of view is of another part of the body."""
 
 
@@ -53,8 +53,8 @@ def load_channels(folder: Path, images: tuple[str, ...]) -> Channels:
             what = f"another grid than {Path(images[0]).name} ({_shape(volume.grid)} against {_shape(first.grid)})"
             if 2 in (first.grid.dimensions, volume.grid.dimensions):
                 raise AutosegError.at(folder / name, what, "give the channels of a picture the same size")
-            covered = _covered(first.grid, volume.grid)
-            if covered < _LEAST_COVERED:
+            covered = covered_share(first.grid, volume.grid)
+            if covered < LEAST_COVERED:
                 what = f"covers only {covered:.0%} of {Path(images[0]).name}"
                 raise AutosegError.at(folder / name, what, "give channels of the same part of the body")
             volume = _resampled(volume, first.grid)
@@ -81,7 +81,7 @@ def _resampled(volume: Volume, grid: Grid) -> Volume:
     return Volume(array=array, grid=grid, channel_names=volume.channel_names)
 
 
-def _covered(grid: Grid, other: Grid) -> float:
+def covered_share(grid: Grid, other: Grid) -> float:
     """Return the share of a grid's box that the box around another grid covers, both in indexes of the first."""
     corners = np.array([(*corner, 1) for corner in product(*((-0.5, n - 0.5) for n in other.shape))]).T
     inside = np.linalg.solve(np.asarray(grid.affine), np.asarray(other.affine) @ corners)[:3]

@@ -89,7 +89,7 @@ def study(folder: Path, options: Options, known: Mapping[str, CaseFacts]) -> Und
     ]
     findings = (
         *arrangement.findings,
-        *own,
+        *_notes_together(own),
         *channel_findings,
         *meaning.findings,
         *_nothing(arrangement, meaning),
@@ -188,6 +188,21 @@ def _groups(cases: Sequence[Case]) -> tuple[Inference, ...]:
         return ()
     because = "cases share a patient or series in their names; they stay in one fold"
     return (Inference(what="groups", value=f"{groups} groups of {len(cases)} cases", because=because),)
+
+
+def _notes_together(findings: Sequence[Finding]) -> list[Finding]:
+    """Return the findings with notes of one kind, told by their mend, as one that names the first and counts them."""
+    notes = Counter(finding.mend for finding in findings if finding.severity == "note")
+    told: set[str] = set()
+    together = []
+    for finding in findings:
+        if finding.severity != "note":
+            together.append(finding)
+        elif finding.mend not in told:
+            told.add(finding.mend)
+            more = notes[finding.mend] - 1
+            together.append(replace(finding, what=finding.what + (f" (so do {more} more files)" if more else "")))
+    return together
 
 
 def _nothing(arrangement: Arrangement, meaning: Meaning) -> tuple[Finding, ...]:

@@ -322,14 +322,43 @@ def test_files_that_do_not_recur_in_case_folders_are_single_objects(tmp_path, pn
     assert len(pairs_of(found)["c2"][1]) == 3
 
 
-def test_several_images_with_a_label_each_ask_for_a_choice(tmp_path, nifti):
+@pytest.fixture
+def scanners(tmp_path, nifti):
+    """Two patients, each with a PET at 4 mm and a CT at 1 mm of the same place, both with a mask."""
     for case in ("S1", "S2"):
-        for part in ("CT_image", "CT_mask", "PET_image", "PET_mask"):
-            nifti(tmp_path / case / f"{part}.nii.gz", volume())
-    with pytest.raises(AutosegError, match="several images and several labels: CT, PET; say which with --images"):
-        arranged(tmp_path)
-    found = arranged(tmp_path, Options(images="*/CT_image.nii.gz", labels="*/CT_mask.nii.gz"))
-    assert pairs_of(found)["S1"] == (("S1/CT_image.nii.gz",), ("S1/CT_mask.nii.gz",))
+        for part in ("image", "mask"):
+            nifti(tmp_path / case / f"PET_{part}.nii.gz", np.zeros((3, 3, 3), np.uint8), (4.0,) * 3)
+            nifti(tmp_path / case / f"CT_{part}.nii.gz", np.zeros((12, 12, 12), np.uint8))
+    return tmp_path
+
+
+def test_of_several_images_with_a_label_each_the_finest_is_the_reference(scanners):
+    found = arranged(scanners)
+    assert found.channels == ("CT", "PET")
+    assert pairs_of(found)["S2"] == (("S2/CT_image.nii.gz", "S2/PET_image.nii.gz"), ("S2/CT_mask.nii.gz",))
+    said = found.inferences[-1]
+    assert said.value == "those of CT"
+    assert "the labels of PET are left aside" in said.because
+    assert "--images '*/CT_image.nii.gz' --labels '*/CT_mask.nii.gz'" in said.because
+
+
+def test_one_of_several_images_is_chosen_by_patterns(scanners):
+    found = arranged(scanners, Options(images="*/PET_image.nii.gz", labels="*/PET_mask.nii.gz"))
+    assert pairs_of(found)["S1"] == (("S1/PET_image.nii.gz",), ("S1/PET_mask.nii.gz",))
+
+
+def test_images_of_different_places_are_not_put_together(scanners, nifti):
+    for part in ("image", "mask"):
+        nifti(scanners / "S1" / f"PET_{part}.nii.gz", np.zeros((3, 3, 1), np.uint8), (4.0,) * 3)
+    with pytest.raises(AutosegError, match=r"several images that show different places .PET 16% of CT.: CT, PET; say"):
+        arranged(scanners)
+
+
+def test_labels_of_some_channels_only_ask_for_a_choice(scanners, nifti):
+    for case in ("S1", "S2"):
+        nifti(scanners / case / "MR_image.nii.gz", volume())
+    with pytest.raises(AutosegError, match="several images and several labels: CT, MR, PET; say which with --images"):
+        arranged(scanners)
 
 
 # ------------------------------------------------------------------------------------------------------ BIDS

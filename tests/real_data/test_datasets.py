@@ -174,7 +174,10 @@ def test_a_case_of_each_is_read_with_declared_values_only(datasets_dir, name):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("sts-ct-mr-pet", "several images and several labels: CT, MR_T1, PET; say which with --images and --labels"),
+        (
+            "sts-ct-mr-pet",
+            "several images that show different places .MR_T1 33% of CT.: CT, MR_T1, PET; say which",
+        ),
         ("totalseg-tests", "no label has the name of an image"),
         ("brain-mr-dicom", "images without any label"),
         ("dicom-awkward", "images without any label"),
@@ -190,8 +193,10 @@ def test_numbers_of_nuclei_are_not_taken_for_classes(datasets_dir, tmp_path):
     assert ["too many for classes" in e.what for e in errors] == [True, False]
 
 
-def test_sts_ct_is_recognised_as_ct(datasets_dir, tmp_path):
-    look(datasets_dir, tmp_path, "sts-ct-mr-pet", CT_ONLY)
+def test_the_ct_alone_of_sts_is_chosen_by_patterns_and_recognised_as_ct(datasets_dir, tmp_path):
+    inspection = look(datasets_dir, tmp_path, "sts-ct-mr-pet", CT_ONLY)
+    assert (inspection.layout, inspection.n_cases, inspection.channels) == ("given", 9, ("image",))
+    assert inspection.cases[0].shape == (48, 143, 161)
     workspace = open_workspace(tmp_path / "sts-ct-mr-pet.autoseg", datasets_dir / "sts-ct-mr-pet", 0)
     fingerprint = make_fingerprint(workspace)
     assert fingerprint.channels[0].modality == "ct"
