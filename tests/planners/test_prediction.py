@@ -1,60 +1,53 @@
-"""Windows and seconds of a prediction."""
+"""Seconds to predict a case."""
+
+from dataclasses import replace
 
 import pytest
 
 from planners.memory import network_of
-from planners.prediction import prediction_seconds, window_count
+from planners.prediction import prediction_seconds, window_count, window_seconds
 from planners.recipe import Machine
-from planners.schedule import forward_operations
 from tests.builders import configuration
 from tests.planners.fingerprints import case
 
 MACHINE = Machine(device="cpu", cores=2, memory_bytes=1 << 30, bf16=False, flops_per_s=1e9)
 
 
-@pytest.mark.parametrize(
-    ("shape", "patch", "windows"),
-    [
-        ((16, 16, 16), (16, 16, 16), 1),
-        ((8, 16, 16), (16, 16, 16), 1),
-        ((24, 16, 16), (16, 16, 16), 2),
-        ((25, 16, 16), (16, 16, 16), 3),
-        ((32, 32, 32), (16, 16, 16), 27),
-        ((10, 32, 16), (16, 16), 30),
-        ((1, 32, 32), (16, 16), 9),
-    ],
-)
-def test_windows_overlap_by_half_and_slices_stand_alone(shape, patch, windows):
-    assert window_count(shape, patch) == windows
+def test_windows_overlap_by_half() -> None:
+    assert window_count((36, 50, 35), (40, 56, 40)) == 1
+    assert window_count((80, 57, 40), (40, 56, 40)) == 3 * 2 * 1
 
 
-def test_seconds_are_windows_times_operations_and_a_share_for_reading_and_writing():
+def test_a_2d_network_predicts_every_slice() -> None:
+    assert window_count((10, 512, 512), (256, 256)) == 10 * 3 * 3
+
+
+def test_more_outputs_and_larger_cases_take_longer() -> None:
     planned = configuration(3, count=3, edge=16)
-    spacing = planned.spacing_mm
-    small = prediction_seconds(case("a", (16, 16, 16), spacing), planned, 1, 2, MACHINE)
-    large = prediction_seconds(case("b", (32, 32, 32), spacing), planned, 1, 2, MACHINE)
-    one = forward_operations(network_of(planned, 1, 2)) / 0.5e9
-    assert small == pytest.approx(one + 16**3 * (2e-7 + 1e-8))
-    assert large == pytest.approx(27 * one + 32**3 * (2e-7 + 1e-8))
+    small, large = case("a", (16, 16, 16), (1.0, 1.0, 1.0)), case("b", (32, 16, 16), (1.0, 1.0, 1.0))
+    few = prediction_seconds(small, planned, 1, 2, MACHINE)
+    assert few is not None
+    many, more = prediction_seconds(small, planned, 1, 9, MACHINE), prediction_seconds(large, planned, 1, 2, MACHINE)
+    assert many is not None
+    assert more is not None
+    assert few < many
+    assert few < more
 
 
-def test_a_finer_image_is_counted_on_the_networks_grid():
+def test_windows_take_as_long_as_their_operations() -> None:
+    network = network_of(configuration(3, count=3, edge=16), 1, 2)
+    assert window_seconds(network, 6, MACHINE) == pytest.approx(1.25 * 6 * forward_operations(network) / 1e9)
+
+
+def test_an_unmeasured_machine_has_no_seconds() -> None:
+    unmeasured = replace(MACHINE, flops_per_s=None)
+    assert prediction_seconds(case("a", (9, 9, 9), (1.0, 1.0, 1.0)), configuration(3), 1, 2, unmeasured) is None
+
+
+def test_a_coarse_image_is_counted_on_the_networks_finer_grid() -> None:
     planned = configuration(3, count=3, edge=16)
-    coarse = tuple(2 * s for s in planned.spacing_mm)
-    assert window_count((32, 32, 32), planned.patch) == 27
-    seconds = prediction_seconds(case("a", (16, 16, 16), coarse), planned, 1, 2, MACHINE)
-    one = forward_operations(network_of(planned, 1, 2)) / 0.5e9
-    assert seconds == pytest.approx(27 * one + 16**3 * (2e-7 + 1e-8))
-
-
-def test_a_2d_network_predicts_every_slice():
-    planned = configuration(2, count=3, edge=16)
-    seconds = prediction_seconds(case("a", (5, 16, 16), (3.0, *planned.spacing_mm[-2:])), planned, 1, 2, MACHINE)
-    one = forward_operations(network_of(planned, 1, 2)) / 0.5e9
-    assert seconds == pytest.approx(5 * one + 5 * 256 * (2e-7 + 1e-8))
-
-
-def test_nothing_is_promised_of_a_machine_that_was_not_measured():
-    planned = configuration(3, count=3, edge=16)
-    unmeasured = Machine(device="cpu", cores=2, memory_bytes=1 << 30, bf16=False)
-    assert prediction_seconds(case("a", (16, 16, 16), (1.0, 1.0, 1.0)), planned, 1, 2, unmeasured) is None
+    fine = prediction_seconds(case("a", (32, 32, 32), (1.0, 1.0, 1.0)), planned, 1, 2, MACHINE)
+    coarse = prediction_seconds(case("b", (16, 16, 16), (2.0, 2.0, 2.0)), planned, 1, 2, MACHINE)
+    assert fine is not None
+    assert coarse is not None
+    assert coarse == pytest.approx(fine - (32**3 - 16**3) * (2e-7 + 2 * 5e-9))
