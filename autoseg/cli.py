@@ -37,6 +37,13 @@ class Talk:
     """No progress; errors only."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Where the report lies."""
+
+    report: str
+
+
 _TALK = Talk()
 _READING = Reading()
 _PLAN_AND_TRAIN = PlanAndTrainOptions()
@@ -241,7 +248,7 @@ def report(workspace: Path, *, talk: Talking = _TALK) -> int:
 
     opened = groundwork.open_place(workspace)
     page = run(opened)
-    _tell(talk, PathRecord(path=str(page)), str(page))
+    _tell(talk, Page(report=str(page)), str(page))
     return _next(f"autoseg predict IMAGES --model {_short(opened.root)} --output DIR")
 
 
