@@ -162,8 +162,10 @@ class Recipe:
     structure_voxels_min: float
     # Share of a time budget that training may use; the rest reads, prepares, validates, predicts and reports.
     training_share: float
-    # Steps below which a schedule does not converge, at `steps_reference_seconds` of training; grows with the root.
+    # Steps that a training of `steps_reference_seconds` should hold; grows with the root of time, down to the least
+    # with which a schedule converges.
     steps_wanted: int
+    steps_min: int
     steps_reference_seconds: float
     # Step cost for plans that must not depend on the machine (a budget of steps, or nothing measured).
     operations_per_step: float
@@ -281,6 +283,7 @@ _NNUNET = Recipe(
     structure_voxels_min=0.0,
     training_share=0.8,
     steps_wanted=250_000,
+    steps_min=250_000,
     steps_reference_seconds=1.0,
     operations_per_step=float("inf"),
     step_seconds_max=float("inf"),
@@ -366,8 +369,10 @@ _AUTO = replace(
         steps=None,
         steps_per_epoch=100,
     ),
-    steps_wanted=1500,  # prototype: about 1300 steps gave 0.878, about 3000 gave 0.883 (nnU-Net in full: 0.884)
-    steps_reference_seconds=720.0,
+    # Prototype: about 1300 steps in ten minutes gave 0.878, about 3000 in 25 gave 0.883 (nnU-Net in full: 0.884).
+    steps_wanted=1400,
+    steps_min=800,
+    steps_reference_seconds=480.0,
     operations_per_step=1.5e11,  # about half a second on two cores with bf16
     step_seconds_max=1.0,
     steps_without_budget=50_000,

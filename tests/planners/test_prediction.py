@@ -7,6 +7,7 @@ import pytest
 from planners.memory import network_of
 from planners.prediction import prediction_seconds, window_count, window_seconds
 from planners.recipe import Machine
+from planners.schedule import network_seconds
 from tests.builders import configuration
 from tests.planners.fingerprints import case
 
