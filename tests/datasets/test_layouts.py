@@ -478,3 +478,46 @@ def test_labels_in_dicom_are_set_aside_or_refused(scans):
         shutil.rmtree(folder / kind)
     with pytest.raises(AutosegError, match=r"labels in DICOM .dicom/S1. are not read yet; convert the labels"):
         arranged(folder)
+
+
+def test_the_list_inside_an_nnunet_dataset_json_is_followed(nnunet):
+    document = json.loads((nnunet / "dataset.json").read_text())
+    images = ["imagesTr/liver_1_0000.nii.gz", "imagesTr/liver_1_0001.nii.gz"]
+    document["dataset"] = {"first": {"images": images, "label": "labelsTr/liver_1.nii.gz"}}
+    (nnunet / "dataset.json").write_text(json.dumps(document))
+    assert pairs_of(arranged(nnunet)) == {"first": (tuple(images), ("labelsTr/liver_1.nii.gz",))}
+    document["dataset"] = {"first": {"images": images}}
+    (nnunet / "dataset.json").write_text(json.dumps(document))
+    with pytest.raises(AutosegError, match="case first lacks images or label"):
+        arranged(nnunet)
+
+
+def test_an_nnunet_image_without_channel_number_is_told_its_name(nnunet):
+    path = nnunet / "imagesTr" / "liver_1_0000.nii.gz"
+    path.rename(path.with_name("liver_1.nii.gz"))
+    finding = arranged(nnunet).findings[0]
+    assert (finding.where, finding.mend) == ("imagesTr/liver_1.nii.gz", "rename it to liver_1_0000")
+
+
+def test_equal_names_in_several_splits_are_told_apart_by_their_folder(tmp_path, nifti):
+    for split in ("train", "val"):
+        for kind in ("images", "labels"):
+            nifti(tmp_path / split / kind / "a.nii.gz", volume())
+    assert [case.name for case in arranged(tmp_path).cases] == ["train_images_a", "val_images_a"]
+
+
+def test_an_odd_picture_beside_pairs_is_left_aside(tmp_path, nifti, png):
+    for name in ("img1", "mask1", "img2", "mask2"):
+        nifti(tmp_path / f"{name}.nii.gz", volume())
+    png(tmp_path / "overview.png", np.zeros((4, 4), np.uint8))
+    found = arranged(tmp_path)
+    assert [case.name for case in found.cases] == ["1", "2"]
+    assert [(f.severity, f.where) for f in found.findings] == [("warning", "overview.png")]
+
+
+def test_regions_class_order_must_have_a_value_per_label(nnunet):
+    document = json.loads((nnunet / "dataset.json").read_text())
+    document["regions_class_order"] = [1, 2, 3]
+    (nnunet / "dataset.json").write_text(json.dumps(document))
+    with pytest.raises(AutosegError, match="regions_class_order has 3 values for 2 labels"):
+        arranged(nnunet)

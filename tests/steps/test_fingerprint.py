@@ -1,14 +1,17 @@
+from dataclasses import replace
+
 import nibabel as nib
 import numpy as np
 import pytest
 
 from autoseg.core.errors import AutosegError
-from autoseg.core.records import read_record
+from autoseg.core.records import read_record, write_record
 from autoseg.core.workspace import open_workspace
+from autoseg.datasets.dataset import Dataset
 from autoseg.datasets.options import Options
 from autoseg.steps.fingerprint import make_fingerprint
 from autoseg.steps.inspect import inspect
-from planners.fingerprint import Fingerprint
+from planners.fingerprint import Fingerprint, Label
 
 
 def save(path, array, spacing_xyz):
@@ -75,3 +78,36 @@ def test_without_an_inspection_the_missing_step_is_named(tmp_path):
     opened = open_workspace(tmp_path / "data.autoseg", tmp_path / "data", 0)
     with pytest.raises(AutosegError, match=r"dataset.json: cannot be read .*; run the step that makes it"):
         make_fingerprint(opened)
+
+
+def remade(workspace, **changes):
+    """Make the fingerprint of the dataset with some of its fields replaced."""
+    write_record(workspace.dataset, replace(read_record(workspace.dataset, Dataset), **changes))
+    return make_fingerprint(workspace)
+
+
+def test_a_region_counts_all_its_values(workspace):
+    labels = (Label(name="whole", values=(1, 2)), Label(name="core", values=(2,)))
+    assert remade(workspace, labels=labels).cases[0].label_voxels == (20, 1)
+
+
+def test_an_ignore_label_is_counted_as_foreground_intensity_as_nnunet_does(workspace):
+    (before,) = make_fingerprint(workspace).channels
+    labels = (Label(name="a", values=(1,)), Label(name="ignore", values=(2,), role="ignore"))
+    assert remade(workspace, labels=labels).channels == (before,)
+
+
+def test_overlapping_structures_are_counted_each(tmp_path):
+    folder = tmp_path / "data"
+    image = np.random.default_rng(0).uniform(1, 9, (4, 5, 6)).astype(np.float32)
+    save(folder / "images" / "a.nii.gz", image, (1.0, 1.0, 1.0))
+    for name, rows in (("heart", slice(0, 3)), ("lung", slice(2, 4))):
+        mask = np.zeros(image.shape, np.uint8)
+        mask[rows] = 1
+        save(folder / "masks" / name / "a.nii.gz", mask, (1.0, 1.0, 1.0))
+    opened = open_workspace(tmp_path / "data.autoseg", folder, 0)
+    inspect(folder, opened, Options())
+    fingerprint = make_fingerprint(opened)
+    assert fingerprint.overlapping
+    assert fingerprint.cases[0].label_voxels == (90, 60)
+    assert fingerprint.channels[0].mean == pytest.approx(float(image.mean()), rel=1e-6)
