@@ -84,7 +84,7 @@ def _radius(
     random: np.random.Generator,
     bumps: float,
 ) -> NDArray[np.float32]:
-    """Return the distance from the centre in units of the surface (inside is below 1), bent by waves of share `bumps`."""
+    """Return the distance from the centre in units of the surface (inside: below 1), bent by waves of share `bumps`."""
     parts = [(p - c) / a for p, c, a in zip(place, centre_mm, axes_mm, strict=True)]
     wave = sum(np.sin(random.uniform(1.5, 3.0) * part + random.uniform(0, 2 * np.pi)) for part in parts)
     radius: NDArray[np.float32] = np.sqrt(sum(part**2 for part in parts)) + bumps * wave
