@@ -228,10 +228,10 @@ def train(
     Args:
         workspace: A workspace with preprocessed cases.
     """
-    from autoseg import groundwork, pipeline
+    from autoseg import groundwork, trainings
 
     opened = groundwork.open_place(workspace)
-    record = pipeline.train_one(opened, options)
+    record = trainings.train_one(opened, options)
     _tell(talk, record, f"{record.steps} steps in {record.seconds:.0f} s; {record.schedule}")
     return _next(f"autoseg report {_short(opened.root)}")
 

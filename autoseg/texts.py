@@ -51,10 +51,11 @@ def plan_text(plan: Plan, *, explained: bool) -> str:
     """Return the networks of a plan, one per line, or every decision with its reason."""
     if explained:
         return explain(plan).rstrip()
-    return "\n".join([f"{plan.dataset} by recipe {plan.recipe}", *map(_configuration, plan.configurations)])
+    return "\n".join([f"{plan.dataset} by recipe {plan.recipe}", *map(configuration_text, plan.configurations)])
 
 
-def _configuration(configuration: Configuration) -> str:
+def configuration_text(configuration: Configuration) -> str:
+    """Return a network in one line: its shape, its patch and how long it learns."""
     features = "-".join(str(stage.features) for stage in configuration.stages)
     schedule = configuration.schedule
     length = "by the clock" if schedule.steps is None else f"{schedule.steps} steps"

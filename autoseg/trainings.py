@@ -1,0 +1,157 @@
+"""Training and validating the networks of a job, within its time."""
+
+from dataclasses import asdict, dataclass, replace
+
+import torch
+
+from autoseg.core.ledger import Ledger
+from autoseg.core.provenance import inputs_digest, is_done, mark_done
+from autoseg.core.records import read_record, write_record
+from autoseg.core.runtime import logged_step, say
+from autoseg.core.scores import Scores
+from autoseg.core.workspace import Workspace
+from autoseg.datasets.dataset import Folds
+from autoseg.groundwork import chosen_configurations, folded, forget_training
+from autoseg.learning.machine import choose_device
+from autoseg.learning.model_files import plan_outputs
+from autoseg.options import ChosenBudget, FoldChoice, TrainCommand, choose_budget, describe_seconds
+from autoseg.steps.evaluate import score_validation
+from autoseg.steps.predict import predict_validation
+from autoseg.steps.train import TrainingRecord, TrainOptions, machine_of, train, write_model
+from planners.fingerprint import Fingerprint
+from planners.plan import Plan
+from planners.prediction import prediction_seconds
+
+REPORT_S = 15.0
+"""Choosing, drawing the report and leaving Python; measured on two slow cores, most of it matplotlib."""
+SAFETY = 1.3
+"""Validation may take this much longer than expected before the job misses its time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkResult:
+    """One trained network; Dice is the mean over validation cases and labels, None where undefined."""
+
+    configuration: str
+    fold: int
+    steps: int
+    training_seconds: float
+    validation_cases: int
+    validation_dice: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """The settled wishes of one call, and the clock it works against."""
+
+    workspace: Workspace
+    ledger: Ledger
+    device: torch.device
+    budget: ChosenBudget
+    seed: int
+
+
+def train_networks(job: Job, wanted: list[tuple[str, int]]) -> tuple[NetworkResult, ...]:
+    """Train and validate each (configuration, fold), dividing what is left of the budget evenly."""
+    results: list[NetworkResult] = []
+    for position, (name, fold) in enumerate(wanted):
+        reserve_s = REPORT_S + sum(_validation_seconds(job, *later) for later in wanted[position:])
+        seconds = job.ledger.training_seconds(
+            trained_seconds=sum(result.training_seconds for result in results),
+            networks_left=len(wanted) - position,
+            after_seconds=reserve_s,
+        )
+        record = _trained(job, name, fold, seconds)
+        scores = _validated(job, record)
+        dice = scores.summary()
+        results.append(
+            NetworkResult(
+                configuration=name,
+                fold=fold,
+                steps=record.steps,
+                training_seconds=record.seconds,
+                validation_cases=len(scores.cases),
+                validation_dice=dice.mean,
+            )
+        )
+        shown = "undefined" if dice.mean is None else f"{dice.mean:.4f}"
+        say(f"{name} fold {fold}: mean Dice {shown} over {len(scores.cases)} validation cases")
+    return tuple(results)
+
+
+def _trained(job: Job, configuration: str, fold: int, seconds: float | None) -> TrainingRecord:
+    options = TrainOptions(
+        configuration=configuration,
+        fold=fold,
+        seconds=seconds,
+        steps=job.budget.budget.steps,
+        device=job.device.type,
+        seed=job.seed,
+    )
+    if job.ledger.budget_changed:
+        forget_training(job.workspace, configuration, fold)
+    if seconds is not None:
+        say(f"training {configuration} fold {fold}: {describe_seconds(seconds)}")
+    with job.ledger.training(), logged_step(job.workspace.run_log, "train", **asdict(options)):
+        return train(job.workspace, options)
+
+
+def _validated(job: Job, record: TrainingRecord) -> Scores:
+    """Predict and score the cases that the network did not see, and note its Dice in its record."""
+    workspace, configuration, fold = job.workspace, record.configuration, record.fold
+    step = f"validation {configuration} {fold}"
+    inputs = inputs_digest(record.network.sha256, workspace.folds)
+    scores = workspace.validation(configuration, fold) / "scores.json"
+    if scores.exists() and is_done(workspace.provenance, step, inputs):
+        return read_record(scores, Scores)
+    with job.ledger.validation(), logged_step(workspace.run_log, "validate", configuration=configuration, fold=fold):
+        predict_validation(workspace, configuration, fold, job.device.type)
+        made = score_validation(workspace, configuration, fold)
+    network = replace(record.network, validation_dice=made.summary().mean)
+    write_record(workspace.training(configuration, fold) / "training.json", replace(record, network=network))
+    mark_done(workspace.provenance, step, inputs)
+    return made
+
+
+def _validation_seconds(job: Job, configuration: str, fold: int) -> float:
+    """Return what validating a network will take: as the last one did, else estimated from the plan."""
+    if job.ledger.validation_seconds is not None:
+        return SAFETY * job.ledger.validation_seconds
+    workspace = job.workspace
+    plan = read_record(workspace.plan, Plan)
+    machine = machine_of(workspace, job.device)
+    held_out = set(read_record(workspace.folds, Folds).folds[fold].validation)
+    cases = [case for case in read_record(workspace.fingerprint, Fingerprint).cases if case.name in held_out]
+    chosen = plan.configuration(configuration)
+    seconds = (prediction_seconds(case, chosen, len(plan.channels), plan_outputs(plan), machine) for case in cases)
+    return SAFETY * sum(each or 0.0 for each in seconds)
+
+
+def train_one(workspace: Workspace, options: TrainCommand) -> TrainingRecord:
+    """Train and validate one network, as `autoseg train` does; the budget is for the training alone.
+
+    Raises:
+        AutosegError: a step before this one is missing, or an option is at fault.
+        StoppedError: a signal asked to stop; the next call goes on from there.
+
+    """
+    wanted = () if options.configuration is None else (options.configuration,)
+    name = chosen_configurations(read_record(workspace.plan, Plan), wanted)[0]
+    device = choose_device(options.device)
+    chosen = choose_budget(options.budget, options.steps, has_gpu=device.type != "cpu")
+    say(f"device {device.type}, budget {chosen.because}")
+    folded(workspace, FoldChoice(count=None, numbers=(options.fold,)), options.seed)
+    task = TrainOptions(
+        configuration=name,
+        fold=options.fold,
+        seconds=chosen.budget.seconds,
+        steps=chosen.budget.steps,
+        device=device.type,
+        seed=options.seed,
+    )
+    with logged_step(workspace.run_log, "train", **asdict(task)):
+        record = train(workspace, task)
+    ledger = Ledger(workspace.budget, None, 0.0)  # never saved: a step called by hand is outside any job's time
+    _validated(Job(workspace=workspace, ledger=ledger, device=device, budget=chosen, seed=options.seed), record)
+    write_model(workspace)
+    return read_record(workspace.training(name, options.fold) / "training.json", TrainingRecord)
