@@ -119,7 +119,7 @@ def main() -> int:
     memory = [abs(item.expected_bytes / item.measured_bytes - 1) for item in outcomes]
     seconds = [abs(item.expected_seconds / item.measured_seconds - 1) for item in outcomes]
     record = Outcomes(
-        torch=torch.__version__,
+        torch=str(torch.__version__),
         threads=options.threads,
         outcomes=outcomes,
         median_memory_error=statistics.median(memory),
