@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from planners.memory import parameter_count
 from planners.patch import Space, Task, limits_of
@@ -80,6 +80,7 @@ def patches(space: Space, recipe: Recipe, stages_max: int | None) -> tuple[Topol
         edges = [max(1, min(math.ceil(edge), round(reach_mm / spacing))) for spacing, edge in pairs]
         if math.prod(edges) <= limits.patch_voxels_max:
             shape = _deep_enough(space.spacing_mm, edges, recipe, stages_max)
+            shape = _trimmed(shape, space.median_shape, recipe)
             if not found or math.prod(shape.patch) < math.prod(found[-1].patch):
                 found.append(shape)
         if math.prod(edges) <= limits.patch_voxels_min:
@@ -98,6 +99,19 @@ def _deep_enough(spacing_mm: Sequence[float], edges: Sequence[int], recipe: Reci
     least = recipe.feature_map_edge_min * 2 ** (STAGES_MIN - 1)
     padded = [max(edge, least) if s / finest < 2 else edge for s, edge in zip(spacing_mm, edges, strict=True)]
     return topology(spacing_mm, padded, recipe.feature_map_edge_min, stages_max)
+
+
+def _trimmed(shape: Topology, image: Sequence[float], recipe: Recipe) -> Topology:
+    """Return the topology with a patch that ends inside the image where it would reach beyond.
+
+    An axis keeps its padding when it would lose more than the recipe's share of the image, or the depth of its network.
+    """
+    patch = []
+    for edge, size, divisor in zip(shape.patch, image, shape.divisor, strict=True):
+        inside = math.floor(size / divisor) * divisor
+        deep = inside >= recipe.feature_map_edge_min * divisor
+        patch.append(inside if edge > size and deep and inside >= (1 - recipe.patch_trim_max) * size else edge)
+    return replace(shape, patch=tuple(patch))
 
 
 def network(shape: Topology, width: int, task: Task, recipe: Recipe) -> Network:

@@ -12,6 +12,7 @@ from planners.recipe import Machine
 
 _FEATURES, _EDGE, _BATCH = 24, 32, 2  # a convolution like those that dominate our networks on two cores
 _REPEATS = 4
+_LEAST_SECONDS = 1.5  # repeats go on this long, so that another program's short burst of work is not measured
 _BF16_GAIN = 1.1  # bf16 must be this much faster than float32 to be used
 _STREAM_ELEMENTS = 1 << 25
 _OPERATIONS_PER_MULTIPLY_ADD = 2
@@ -89,7 +90,10 @@ def _stream_bytes_per_s(device: torch.device) -> float:
 
 def _best_seconds(function: Callable[[], object], device: torch.device) -> float:
     best = float("inf")
-    for _ in range(_REPEATS):
+    began = time.perf_counter()
+    repeats = 0
+    while repeats < _REPEATS or time.perf_counter() - began < _LEAST_SECONDS:
+        repeats += 1
         _synchronise(device)
         started = time.perf_counter()
         function()

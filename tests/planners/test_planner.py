@@ -33,7 +33,7 @@ def test_hippocampus_in_fifteen_minutes_on_two_cores() -> None:
     plan = make_plan(fingerprint(labels=2), AUTO, Budget(seconds=900.0), CPU)
     full = plan.configurations[0]
     assert [item.name for item in plan.configurations] == ["3d_fullres", "2d"]
-    assert (full.patch, full.batch, full.stages[0].features, len(full.stages)) == ((40, 56, 40), 3, 16, 4)
+    assert (full.patch, full.batch, full.stages[0].features, len(full.stages)) == ((32, 48, 32), 4, 16, 4)
     assert full.schedule.optimizer == "adamw"
     assert full.schedule.steps is None
     assert full.augmentation.mirror_axes == ()
