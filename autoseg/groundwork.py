@@ -26,6 +26,9 @@ from planners.recipe import Machine
 
 SPLITS = 5
 """Splits of the cases; each fold holds out a fifth. Source: nnU-Net, and most published cross-validations."""
+SPLITS_OF_MANY = 10
+HELD_OUT_OF_MANY = 20
+"""A single fold holds out about this many cases, between a tenth and a fifth: training would miss more of them."""
 
 
 def open_place(place: Path, workspace: Path | None = None, seed: int = 0) -> Workspace:
@@ -128,10 +131,13 @@ def folded(workspace: Workspace, choice: FoldChoice, seed: int) -> tuple[int, ..
         AutosegError: a fold number that the split does not have.
 
     """
+    dataset = read_record(workspace.dataset, Dataset)
     number = max(SPLITS, choice.count or 0)
+    if choice.count == 1:
+        number = min(SPLITS_OF_MANY, max(SPLITS, len(dataset.cases) // HELD_OUT_OF_MANY))
     inputs = inputs_digest(workspace.dataset, f"{number} {seed}")
     if not (workspace.folds.exists() and is_done(workspace.provenance, "folds", inputs)):
-        write_record(workspace.folds, make_folds(read_record(workspace.dataset, Dataset), number, seed))
+        write_record(workspace.folds, make_folds(dataset, number, seed))
         mark_done(workspace.provenance, "folds", inputs)
     folds = read_record(workspace.folds, Folds)
     wanted = choice.numbers or tuple(range(min(choice.count or 1, len(folds.folds))))
