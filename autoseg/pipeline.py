@@ -7,6 +7,7 @@ from typing import ClassVar
 from autoseg.core.ledger import Ledger
 from autoseg.core.runtime import logged_step, say
 from autoseg.core.workspace import default_root, open_workspace
+from autoseg.datasets.inspection import refuse_errors
 from autoseg.datasets.options import Options as Reading
 from autoseg.groundwork import (
     chosen_configurations,
@@ -59,7 +60,9 @@ def plan_and_train(
     """
     job = _settle(dataset, options, running_seconds)
     workspace = job.workspace
-    say(inspection_text(looked(workspace, reading)))
+    inspection = looked(workspace, reading)
+    refuse_errors(inspection)
+    say(inspection_text(inspection))
     fingerprinted(workspace)
     folds = folded(workspace, parse_folds(options.folds), options.seed)
     wanted = parse_configurations(options.configurations)

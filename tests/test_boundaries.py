@@ -73,7 +73,7 @@ def test_imports_point_one_way_as_the_contracts_say():
         [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
         cwd=ROOT,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -177,7 +177,7 @@ def test_every_module_says_what_it_is_for():
 
 
 def test_no_path_of_a_developers_machine_is_in_the_repository():
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
     if listed.returncode:
         pytest.skip("not a git checkout")
     parent = str(ROOT.parent) + "/"

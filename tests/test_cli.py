@@ -65,7 +65,7 @@ def test_help_loads_no_torch_no_reader_and_is_quick():
         "import sys; from autoseg import cli; cli.run(['--help']); cli.run(['plan-and-train', '--help']);"
         "print(sorted({'torch', 'SimpleITK', 'pydicom', 'nibabel', 'pandas', 'matplotlib'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True, timeout=60)
     assert done.stdout.splitlines()[-1] == "[]"
 
 
@@ -74,7 +74,7 @@ def test_preparing_steps_load_no_torch():
         "import sys; from autoseg import groundwork, texts;"
         "found = sorted({'torch', 'batchgenerators', 'pandas'} & set(sys.modules)); print(found); sys.exit(bool(found))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False, timeout=60)
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
 
 
@@ -153,7 +153,7 @@ def test_a_record_is_shown_on_stdout_and_nothing_on_stderr(tmp_path, capsys):
 def test_who_stops_reading_gets_no_traceback(tmp_path):
     (tmp_path / "a.json").write_text("[" + ",".join("1" * 200_000) + "]")
     command = f"{sys.executable} -m autoseg.cli show {tmp_path / 'a.json'} | head -n 1"
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False, timeout=60)  # noqa: S602 (a pipe is the point)
+    done = subprocess.run(command, shell=True, capture_output=True, encoding="utf-8", check=False, timeout=60)  # noqa: S602 (a pipe is the point)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -169,7 +169,9 @@ def test_signals_end_the_program_with_their_codes(number, code, tmp_path):
         "cli.app = command\n"
         "sys.exit(cli.run(['show', 'x']))\n"
     )
-    process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
+    )
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.1)
     os.kill(process.pid, number)

@@ -86,7 +86,7 @@ def test_a_script_without_a_main_guard_can_start_workers(tmp_path):
         "from autoseg.core.runtime import run_parallel\n"
         "print(list(run_parallel(math.sqrt, [1, 4, 9], what='roots', workers=2)))\n"
     )
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, script], capture_output=True, encoding="utf-8", check=True, timeout=60)
     assert done.stdout == "[1.0, 2.0, 3.0]\n"
 
 

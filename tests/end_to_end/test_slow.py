@@ -95,10 +95,10 @@ def test_the_wheel_runs_the_demo_elsewhere(tmp_path):
     install = [home / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel]
     subprocess.run(install, check=True, capture_output=True, timeout=300)
     where = [home / "bin" / "python", "-c", "import autoseg, planners; print(autoseg.__file__, planners.__file__)"]
-    found = subprocess.run(where, check=True, capture_output=True, text=True, cwd=tmp_path, timeout=60).stdout
+    found = subprocess.run(where, check=True, capture_output=True, encoding="utf-8", cwd=tmp_path, timeout=60).stdout
     assert str(ROOT) not in found
     demo = [home / "bin" / "autoseg", "demo", "--output", "shown", "--budget", "60s"]
-    done = subprocess.run(demo, check=False, capture_output=True, text=True, cwd=tmp_path, timeout=600)
+    done = subprocess.run(demo, check=False, capture_output=True, encoding="utf-8", cwd=tmp_path, timeout=600)
     assert done.returncode == 0, done.stderr
     assert "mean Dice" in done.stdout
     assert (tmp_path / "shown" / "demo.autoseg" / "report.html").is_file()

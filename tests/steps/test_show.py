@@ -35,7 +35,7 @@ def test_a_card_tells_what_a_user_asks_first():
 
 
 def test_any_record_is_printed(tmp_path):
-    (tmp_path / "plan.json").write_text('{"schema": "autoseg.plan/1", "labels": ["Läsion"]}')
+    (tmp_path / "plan.json").write_text('{"schema": "autoseg.plan/1", "labels": ["Läsion"]}', encoding="utf-8")
     shown = show(tmp_path / "plan.json")
     assert shown.record == json.loads(shown.text)
     assert "Läsion" in shown.text
