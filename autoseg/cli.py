@@ -210,7 +210,7 @@ def preprocess(workspace: Path, *, configuration: str | None = None, talk: Talki
     """
     from autoseg import groundwork
 
-    opened = groundwork.open_place(workspace)
+    opened = groundwork.existing_workspace(workspace)
     made = groundwork.preprocessed(opened, configuration)
     _tell(talk, made, made.folder)
     return _next(f"autoseg train {_short(opened.root)} --configuration {made.configuration}")
@@ -230,7 +230,7 @@ def train(
     """
     from autoseg import groundwork, trainings
 
-    opened = groundwork.open_place(workspace)
+    opened = groundwork.existing_workspace(workspace)
     record = trainings.train_one(opened, options)
     _tell(talk, record, f"{record.steps} steps in {record.seconds:.0f} s; {record.schedule}")
     return _next(f"autoseg report {_short(opened.root)}")
@@ -246,7 +246,7 @@ def report(workspace: Path, *, talk: Talking = _TALK) -> int:
     from autoseg import groundwork
     from autoseg.steps.report import report as run
 
-    opened = groundwork.open_place(workspace)
+    opened = groundwork.existing_workspace(workspace)
     page = run(opened)
     _tell(talk, Page(report=str(page)), str(page))
     return _next(f"autoseg predict IMAGES --model {_short(opened.root)} --output DIR")

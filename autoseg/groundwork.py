@@ -43,6 +43,21 @@ def open_place(place: Path, workspace: Path | None = None, seed: int = 0) -> Wor
     return open_workspace(workspace or default_root(place), place, seed)
 
 
+def existing_workspace(place: Path) -> Workspace:
+    """Return the workspace that `place` is, or the one that stands here for the dataset `place`.
+
+    Raises:
+        AutosegError: there is none yet.
+
+    """
+    for root in (place, default_root(place)):
+        if (root / "workspace.json").is_file():
+            return Workspace(root.absolute())
+    raise AutosegError.at(
+        place, "no workspace", "make one with autoseg plan-and-train, or autoseg plan, of your dataset"
+    )
+
+
 def looked(workspace: Workspace, reading: Reading) -> Inspection:
     """Inspect the dataset; only files that changed since the last look are read again.
 
@@ -78,9 +93,12 @@ def fingerprinted(workspace: Workspace) -> Fingerprint:
 
 
 def planned(workspace: Workspace, options: PlanOptions) -> Plan:
-    """Return the plan, made anew only when the fingerprint, the machine or the options changed."""
-    machine = workspace.machine if options.budget.steps is None else ""
-    inputs = inputs_digest(workspace.fingerprint, machine, json.dumps(asdict(options)))
+    """Return the plan, made anew only when the fingerprint or the options changed, or the machine was measured first.
+
+    Going on with another machine keeps the plan: it changes how many steps fit into the time, never the network.
+    """
+    measured = options.budget.steps is None and workspace.machine.exists()
+    inputs = inputs_digest(workspace.fingerprint, f"measured {measured}", json.dumps(asdict(options)))
     if not (workspace.plan.exists() and is_done(workspace.provenance, "plan", inputs)):
         with logged_step(workspace.run_log, "plan", **asdict(options)):
             plan(workspace, options)

@@ -104,7 +104,8 @@ def open_workspace(root: Path, dataset: Path, seed: int) -> Workspace:
     """Return the workspace at `root` for the folder `dataset`, making it when it does not exist.
 
     Raises:
-        AutosegError: there is no such dataset, the workspace belongs to another one, or it lies inside the dataset.
+        AutosegError: there is no such dataset, the workspace belongs to another one or lies inside the dataset, or
+            `root` holds something else.
 
     """
     existing_folder(dataset)
@@ -119,6 +120,8 @@ def open_workspace(root: Path, dataset: Path, seed: int) -> Workspace:
                 root, f"this workspace belongs to {found.dataset}", "give --workspace another name or that dataset"
             )
         return workspace
+    if workspace.root.exists() and not (workspace.root.is_dir() and not any(workspace.root.iterdir())):
+        raise AutosegError.at(root, "not a workspace, and not empty", "give --workspace a new name")
     write_record(workspace.record, WorkspaceRecord(dataset=str(folder), seed=seed))
     return workspace
 

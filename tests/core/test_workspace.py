@@ -60,3 +60,12 @@ def test_exit_codes_follow_the_kind_of_error():
     kinds = (AutosegError, ResourceError, PartialError)
     assert [kind.at("a", "b", "c").exit_code for kind in kinds] == [2, 4, 3]
     assert str(AutosegError.at("a", "b", "c")) == "a: b; c"
+
+
+def test_a_folder_with_other_things_is_not_taken_for_a_workspace(tmp_path):
+    (tmp_path / "liver").mkdir()
+    (tmp_path / "documents" / "model").mkdir(parents=True)
+    with pytest.raises(AutosegError, match="not a workspace, and not empty; give --workspace a new name"):
+        open_workspace(tmp_path / "documents", tmp_path / "liver", seed=0)
+    (tmp_path / "empty").mkdir()
+    assert open_workspace(tmp_path / "empty", tmp_path / "liver", seed=0).record.exists()

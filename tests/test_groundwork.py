@@ -1,0 +1,105 @@
+"""Steps one by one: what they make, what they skip, what they ask for."""
+
+import json
+
+import pytest
+
+from autoseg import cli
+from autoseg.core.records import read_record, write_record
+from autoseg.core.workspace import Workspace
+from planners.plan import Plan
+from planners.recipe import Machine
+from tests.end_to_end.conftest import write_dataset
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return write_dataset(tmp_path_factory.mktemp("data") / "tiny", 4)
+
+
+@pytest.fixture
+def workspace(dataset, tmp_path):
+    root = tmp_path / "tiny.autoseg"
+    assert cli.run(["inspect", str(dataset), "--workspace", str(root)]) == 0
+    return Workspace(root)
+
+
+def run(capsys, *tokens):
+    code = cli.run([str(token) for token in tokens])
+    shown = capsys.readouterr()
+    return code, shown.out, shown.err
+
+
+def test_each_step_says_what_it_found_and_names_the_next(dataset, tmp_path, capsys):
+    root = tmp_path / "w"
+    code, out, err = run(capsys, "inspect", dataset, "--workspace", root)
+    assert (code, "4 labelled cases" in out) == (0, True)
+    assert f"next: autoseg fingerprint {root}" in err
+    code, out, err = run(capsys, "fingerprint", root)
+    assert (code, "in 4 of 4 cases" in out) == (0, True)
+    assert f"next: autoseg plan {root}" in err
+    code, out, err = run(capsys, "plan", root, "--steps", 5, "--explain")
+    assert (code, "patch" in out, "adamw" in out) == (0, True, True)
+    assert f"next: autoseg preprocess {root}" in err
+    code, out, err = run(capsys, "preprocess", root)
+    assert (code, out) == (0, f"{root}/preprocessed/3d_fullres\n")
+    assert f"next: autoseg train {root} --configuration 3d_fullres" in err
+    code, out, err = run(capsys, "train", root, "--steps", 2, "--device", "cpu", "--json")
+    assert (code, json.loads(out)["network"]["validation_dice"] is not None) == (0, True)
+    assert f"next: autoseg report {root}" in err
+    code, out, err = run(capsys, "report", root)
+    assert (code, out) == (0, f"{root}/report.html\n")
+    log = [json.loads(line)["step"] for line in (root / "run.jsonl").read_text().splitlines()]
+    assert log == ["inspect", "fingerprint", "plan", "preprocess", "train", "validate"]
+
+
+def test_a_dataset_stands_for_its_workspace(dataset, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run(capsys, "plan", dataset, "--steps", 5)[0] == 0
+    assert (tmp_path / "tiny.autoseg" / "plan.json").is_file()
+    assert run(capsys, "preprocess", dataset)[0] == 0
+
+
+def test_a_step_without_a_workspace_makes_none(dataset, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(capsys, "train", dataset)
+    assert (code, err) == (
+        2,
+        f"error: {dataset}: no workspace; make one with autoseg plan-and-train, or autoseg plan, of your dataset\n",
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_writes_no_plan(workspace, capsys):
+    code, out, _ = run(capsys, "plan", workspace.root, "--steps", 5, "--dry-run", "--json")
+    assert code == 0
+    assert json.loads(out)["schema"] == "autoseg.plan/1"
+    assert not workspace.plan.exists()
+
+
+def test_a_plan_changed_by_hand_stays_until_its_inputs_change(workspace, capsys):
+    run(capsys, "plan", workspace.root, "--steps", 5)
+    text = workspace.plan.read_text()
+    workspace.plan.write_text(text.replace('"recipe": "auto"', '"recipe": "mine"'))
+    run(capsys, "plan", workspace.root, "--steps", 5)
+    assert read_record(workspace.plan, Plan).recipe == "mine"
+    run(capsys, "plan", workspace.root, "--steps", 6)
+    assert read_record(workspace.plan, Plan).recipe == "auto"
+
+
+def test_another_machine_keeps_the_plan(workspace, capsys):
+    slow = Machine(device="cpu", cores=2, memory_bytes=4 << 30, bf16=False, flops_per_s=1e10, bytes_per_s=1e10)
+    write_record(workspace.machine, slow)
+    run(capsys, "plan", workspace.root, "--budget", "10m")
+    before = workspace.plan.read_bytes()
+    fast = Machine(device="cpu", cores=64, memory_bytes=1 << 40, bf16=True, flops_per_s=1e13, bytes_per_s=1e12)
+    write_record(workspace.machine, fast)
+    run(capsys, "plan", workspace.root, "--budget", "10m")
+    assert workspace.plan.read_bytes() == before
+
+
+def test_the_budget_of_a_plan_says_where_it_comes_from(workspace, capsys):
+    write_record(workspace.machine, Machine(device="cpu", cores=2, memory_bytes=4 << 30, bf16=False))
+    assert "budget 1h (default on a CPU)" in run(capsys, "plan", workspace.root)[2]
+    write_record(workspace.machine, Machine(device="cuda", cores=2, memory_bytes=4 << 30, bf16=True))
+    assert "budget none (default on a GPU" in run(capsys, "plan", workspace.root)[2]
