@@ -268,7 +268,7 @@ def show(place: Path, *, talk: Talking = _TALK) -> int:
 
 @app.command(sort_key=10)
 def demo(
-    *, output: Annotated[Path, Parameter(alias="-o")] = _DEMO_FOLDER, budget: str = "3m", talk: Talking = _TALK
+    *, output: Annotated[Path, Parameter(alias="-o")] = _DEMO_FOLDER, budget: str = "4m", talk: Talking = _TALK
 ) -> int:
     """Make a small synthetic CT-like dataset, run everything on it and show the result, in under five minutes.
 

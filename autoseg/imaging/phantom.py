@@ -16,7 +16,7 @@ ORGANS = ("liver", "kidney", "vertebra", "lesion")
 """Label names; label value = position + 1. The lesion lies inside the liver."""
 
 SPACING_MM = (4.0, 2.0, 2.0)
-_NOISE_HU = 22.0  # a thin-slice abdominal scan before denoising
+_NOISE_HU = 18.0  # an abdominal scan at standard dose
 _AIR_HU, _FAT_HU, _MUSCLE_HU = -1000.0, -95.0, 45.0
 _BODY_AXES_MM = (400.0, 52.0, 66.0)
 _FAT_MM = 6.0
@@ -39,8 +39,8 @@ _ANATOMY = (
     _Organ(centre_mm=(-8, 20, -34), axes_mm=(20, 11, 11), hu=165, value=2),
     _Organ(centre_mm=(0, 30, 0), axes_mm=(400, 12, 13), hu=320, value=3),
 )
-_LESION_HU, _LESION_VALUE = 40.0, 4
-_LESION_RADIUS_MM = (9.0, 13.0)
+_LESION_HU, _LESION_VALUE = 30.0, 4
+_LESION_RADIUS_MM = (11.0, 15.0)
 
 
 def phantom_case(
