@@ -16,7 +16,7 @@ SCRIPTS = Path(sys.executable).parent
 def commands(datasets: Path | None, *, quick: bool) -> list[tuple[str, list[str]]]:
     """Return (name, command) of each check."""
     python = sys.executable
-    data = ["--datasets", str(datasets)] if datasets else []
+    data = [f"--datasets={datasets}"] if datasets else []  # with a space, pytest takes DIR for a folder of tests
     checks = [
         ("style", [str(SCRIPTS / "ruff"), "check", "."]),
         ("format", [str(SCRIPTS / "ruff"), "format", "--check", "."]),

@@ -10,7 +10,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--datasets",
         default=None,
         metavar="DIR",
-        help="folder with the public datasets that tests/real_data reads (README.md names their sources)",
+        help="--datasets=DIR: folder with the public datasets of tests/real_data (README.md names their sources)",
     )
 
 
@@ -32,7 +32,7 @@ def datasets_dir(request: pytest.FixtureRequest) -> Path:
     """Return the folder of public datasets, or skip."""
     given = request.config.getoption("--datasets")
     if given is None:
-        pytest.skip("reads public datasets: give --datasets DIR")
+        pytest.skip("reads public datasets: give --datasets=DIR")
     folder = Path(given).resolve()
     if not folder.is_dir():
         pytest.fail(f"--datasets {given}: no such folder")
