@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,9 @@ _META_BYTES = {
 }
 
 
+ByteOrder = Literal["<", ">"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Payload:
     """Where the voxels of a file lie, how many bytes they are uncompressed, and zlib's window bits or 0 for raw.
@@ -63,7 +66,7 @@ class _Payload:
     start: int
     promised_bytes: int
     wrapper: int
-    byteorder: str | None
+    byteorder: ByteOrder | None
 
 
 def read_itk_header(path: Path) -> Header:
@@ -105,7 +108,7 @@ def read_itk(path: Path) -> Volume:
         array = sitk.GetArrayFromImage(reader.Execute())
     except RuntimeError as error:
         raise AutosegError.at(path, f"cannot be read ({_last_line(error)})", _MEND) from error
-    if payload.byteorder and checksum != zlib.crc32(array.astype(array.dtype.newbyteorder(payload.byteorder))):
+    if payload.byteorder and checksum != zlib.crc32(array.astype(array.dtype.newbyteorder(payload.byteorder)).data):
         raise AutosegError.at(path, "its header is damaged: the voxels come out wrong", _MEND)
     if reader.GetNumberOfComponents() > 1:
         array = np.moveaxis(array, -1, 0)
@@ -279,7 +282,7 @@ def _msb(fields: dict[str, str]) -> bool:
     return any(fields.get(name, "False").lower() == "true" for name in names)
 
 
-def _order(big: bool) -> str:
+def _order(big: bool) -> ByteOrder:
     return ">" if big else "<"
 
 

@@ -166,7 +166,7 @@ def _grid(path: Path, stack: _Stack) -> Grid:
         return pixel_grid(path, stack.shape)
     across = []
     for name in ("XResolution", "YResolution"):
-        tag = stack.tif.pages[0].tags.get(name)
+        tag = stack.tif.pages.first.tags.get(name)
         pixels, units = tag.value if tag is not None else (1, 1)
         across.append(mm * units / pixels if pixels else mm)
     return pixel_grid(path, stack.shape, (across[0], across[1], mm * float(metadata.get("spacing", 1.0))))
@@ -207,7 +207,10 @@ def _decoded(path: Path, stack: _Stack) -> NDArray[Any]:
     except _DECODER_ERRORS as error:
         raise AutosegError.at(path, f"cannot be read ({error})", _MEND) from error
     if pixels.dtype != series.dtype.newbyteorder("="):
-        what = f"{series.dtype} pixels with compression {series.keyframe.compression.name} cannot be read"
+        from tifffile import COMPRESSION
+
+        compression = COMPRESSION(series.keyframe.compression)
+        what = f"{series.dtype} pixels with compression {compression.name} cannot be read"
         raise AutosegError.at(path, what, "save it uncompressed, or with deflate compression")
     return pixels.reshape(series.shape)
 
@@ -236,7 +239,7 @@ def _verify_chain(path: Path) -> None:
     size = path.stat().st_size
     with path.open("rb") as handle:
         start = handle.read(16)
-        order = {b"II": "<", b"MM": ">"}.get(start[:2])
+        order = {b"II": "<", b"MM": ">"}.get(start[:2], "")
         kind = struct.unpack(f"{order}H", start[2:4])[0] if order and len(start) == 16 else 0
         if kind not in (42, 43):
             what = "is empty" if not size else "is not a TIFF file"

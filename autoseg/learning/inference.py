@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -137,8 +137,7 @@ def _label_values(classes: LabelMap, plan: Plan) -> LabelMap:
     if values == list(range(len(values))):
         return classes
     table = np.array(values, dtype=np.uint8 if max(values) <= np.iinfo(np.uint8).max else np.uint16)
-    translated: LabelMap = table[classes]
-    return translated
+    return cast("LabelMap", table[classes])
 
 
 @contextmanager
