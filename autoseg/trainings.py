@@ -17,7 +17,7 @@ from autoseg.learning.model_files import plan_outputs
 from autoseg.options import ChosenBudget, FoldChoice, TrainCommand, choose_budget, describe_seconds
 from autoseg.steps.evaluate import score_validation
 from autoseg.steps.predict import predict_validation
-from autoseg.steps.train import TrainingRecord, TrainOptions, machine_of, train, write_model
+from autoseg.steps.train import VALIDATION_SHARE, TrainingRecord, TrainOptions, machine_of, train, write_model
 from planners.fingerprint import Fingerprint
 from planners.plan import Plan
 from planners.prediction import prediction_seconds
@@ -55,7 +55,9 @@ def train_networks(job: Job, wanted: list[tuple[str, int]]) -> tuple[NetworkResu
     """Train and validate each (configuration, fold), dividing what is left of the budget evenly."""
     results: list[NetworkResult] = []
     for position, (name, fold) in enumerate(wanted):
-        reserve_s = REPORT_S + sum(_validation_seconds(job, *later) for later in wanted[position:])
+        validations_s = [_validation_seconds(job, *later) for later in wanted[position:]]
+        last_epoch_s = min(validations_s[0], VALIDATION_SHARE * (job.budget.budget.seconds or 0.0))
+        reserve_s = REPORT_S + sum(validations_s) + last_epoch_s
         seconds = job.ledger.training_seconds(
             trained_seconds=sum(result.training_seconds for result in results),
             networks_left=len(wanted) - position,
