@@ -138,6 +138,22 @@ def evaluate(
     return EXIT_DONE
 
 
+@app.command(sort_key=2.5)
+def compare(*results: Path, output: Annotated[Path | None, Parameter(alias="-o")] = None, talk: Talking = _TALK) -> int:
+    """Compare scores of the same cases, each result with the first: differences, intervals, tests, a sentence.
+
+    Args:
+        results: Two or more folders with the scores.json of `autoseg evaluate`, or such files.
+        output: Folder for comparison.json; by default nothing is written.
+    """
+    from autoseg.core.comparison import comparison_table
+    from autoseg.steps.compare import compare as run
+
+    comparison = run(results, output)
+    _tell(talk, comparison, comparison_table(comparison))
+    return EXIT_DONE
+
+
 # ------------------------------------------------------------------------------------------------ step by step
 @app.command(sort_key=3)
 def inspect(

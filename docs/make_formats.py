@@ -41,6 +41,7 @@ FORMATS = (
     Format(file="provenance.json", record="autoseg.core.provenance.Provenance"),
     Format(file="prediction.json beside predictions", record="autoseg.steps.predict.PredictionRecord"),
     Format(file="one for each case beside predictions", record="autoseg.steps.predict.CasePrediction"),
+    Format(file="comparison.json of autoseg compare --output", record="autoseg.core.comparison.Comparison"),
     Format(file="autoseg plan-and-train --json", record="autoseg.pipeline.RunResult"),
     Format(file="autoseg show --json", record="autoseg.steps.show.ModelCard"),
     Format(file="autoseg demo --json", record="autoseg.demo.DemoResult"),

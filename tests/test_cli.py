@@ -13,8 +13,8 @@ from autoseg.core.errors import AutosegError, PartialError, ResourceError
 from autoseg.core.stopping import StoppedError
 
 COMMANDS = (
-    "plan-and-train", "predict", "evaluate", "inspect", "fingerprint", "plan", "preprocess", "train", "report", "show",
-    "demo",
+    "plan-and-train", "predict", "evaluate", "compare", "inspect", "fingerprint", "plan", "preprocess", "train",
+    "report", "show", "demo",
 )  # fmt: skip
 
 

@@ -150,7 +150,7 @@ def scores_table(scores: Scores) -> str:
         rows.append(
             (
                 row.label,
-                _metric_name(row.metric),
+                metric_name(row.metric),
                 _number(row.mean),
                 _interval(row.mean_interval),
                 _number(row.median),
@@ -167,6 +167,11 @@ def scores_table(scores: Scores) -> str:
     lines.insert(1, "  ".join("-" * width for width in widths))
     lines += [f"note: {note}" for note in scores.notes]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def metric_name(metric: Metric) -> str:
+    """Return what people call a metric, with its unit."""
+    return {"dice": "Dice", "iou": "IoU", "hd95_mm": "HD95 (mm)", "assd_mm": "ASSD (mm)", "nsd": "NSD"}[metric]
 
 
 def dice_of(tp: int, fp: int, fn: int) -> float | None:
@@ -240,10 +245,6 @@ def _caution(cases: Sequence[CaseScore]) -> tuple[str, ...]:
     if patients < CAUTION_PATIENTS:
         return (f"intervals from {patients} patients (fewer than {CAUTION_PATIENTS}) are narrower than they should be",)
     return ()
-
-
-def _metric_name(metric: Metric) -> str:
-    return {"dice": "Dice", "iou": "IoU", "hd95_mm": "HD95 (mm)", "assd_mm": "ASSD (mm)", "nsd": "NSD"}[metric]
 
 
 def _number(value: float | None) -> str:

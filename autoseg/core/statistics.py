@@ -2,8 +2,10 @@
 
 Rules: resample patients, never slices or folds; BCa intervals (Efron 1987) for means, percentile intervals for medians
 (the "basic" bootstrap of a median covers far less than it says); no interval under 10 patients, a note under 50.
+Tests count patients, too: Wilcoxon's takes one difference per patient, and many tests at once are corrected by Holm.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +26,12 @@ MINIMUM_PATIENTS = 10
 CAUTION_PATIENTS = 50
 """Below it coverage stays under the 95 % that the interval promises: a note says so."""
 
+SIGNIFICANCE = 0.05
+"""Chance of calling two equal results different."""
+
+POWER = 0.8
+"""Chance of finding a difference that is there: what studies are usually sized for."""
+
 _BLOCK_BYTES = 64 << 20
 
 Floats = NDArray[np.float64]
@@ -41,7 +49,11 @@ class Interval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedDifference:
-    """How `a` differs from `b` on the same cases: a - b. `wilcoxon_p` is None when every difference is zero."""
+    """How `a` differs from `b` on the same cases: a - b.
+
+    `wilcoxon_p` is None when every difference is zero. `sd` is the standard deviation of the patients' mean
+    differences, None for one patient; it and `patients` are None in records older than them.
+    """
 
     n: int
     mean_a: float
@@ -51,6 +63,8 @@ class PairedDifference:
     median: float
     median_interval: Interval | None
     wilcoxon_p: float | None
+    patients: int | None = None
+    sd: float | None = None
 
 
 def weighted_mean(values: Floats, weights: NDArray[np.int64]) -> Floats:
@@ -114,6 +128,9 @@ def paired_difference(
 ) -> PairedDifference:
     """Compare two results on the same cases, in the same order: a - b with intervals and Wilcoxon's signed-rank test.
 
+    Mean and median are over cases. Cases of one patient depend on each other, so intervals resample patients and the
+    test takes one number per patient, the mean of its differences.
+
     Raises:
         ValueError: not the same number of values, none at all, or one that is not finite.
 
@@ -124,16 +141,58 @@ def paired_difference(
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     difference = first - second
     values = [float(v) for v in difference]
+    by_patient = _patient_means(*_checked(values, patients))
     return PairedDifference(
         n=len(values),
+        patients=by_patient.size,
         mean_interval=bca_interval(values, patients),
         median_interval=percentile_interval(values, patients),
         mean_a=float(first.mean()),
         mean_b=float(second.mean()),
         mean=float(difference.mean()),
         median=float(np.median(difference)),
-        wilcoxon_p=_wilcoxon(difference),
+        sd=float(by_patient.std(ddof=1)) if by_patient.size > 1 else None,
+        wilcoxon_p=_wilcoxon(by_patient),
     )
+
+
+def holm(p_values: Sequence[float | None]) -> tuple[float | None, ...]:
+    """Return the p-values, in their order, adjusted for being many; None stays None and counts as no test.
+
+    Source: Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 1979.
+
+    >>> holm([0.01, None, 0.04, 0.03])
+    (0.03, None, 0.06, 0.06)
+
+    """
+    order = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    highest = 0.0
+    for rank, (p, i) in enumerate(order):
+        highest = max(highest, min(1.0, p * (len(order) - rank)))
+        adjusted[i] = highest
+    return tuple(adjusted)
+
+
+def patients_needed(mean: float, sd: float | None, tests: int = 1) -> int | None:
+    """Return how many patients would show a paired difference of this mean and standard deviation, if it is real.
+
+    Normal theory: n = ((z(1 - a/2) + z(power)) sd / mean)^2 with a = SIGNIFICANCE / `tests`, the strictest step of
+    Holm's correction, and 80 % power. None when there is no difference or no spread to compute with.
+
+    >>> patients_needed(0.01, 0.05)
+    197
+
+    """
+    if not mean or not sd:
+        return None
+    reach = float(ndtri(1 - SIGNIFICANCE / tests / 2) + ndtri(POWER))
+    return math.ceil((reach * sd / mean) ** 2)
+
+
+def _patient_means(array: Floats, patient: NDArray[np.intp]) -> Floats:
+    means: Floats = np.bincount(patient, weights=array) / np.bincount(patient)
+    return means
 
 
 def _wilcoxon(difference: Floats) -> float | None:

@@ -101,6 +101,52 @@ def test_a_result_compared_with_itself_has_no_p_value() -> None:
     assert statistics.paired_difference(a, a).wilcoxon_p is None
 
 
+def test_slices_of_one_patient_count_once_in_the_test() -> None:
+    a, b = dice_like(20, 6), dice_like(20, 7)
+    names = [f"p{i}" for i in range(20)]
+    once = statistics.paired_difference(a, b, names)
+    thrice = statistics.paired_difference(a * 3, b * 3, names * 3)
+    assert (thrice.n, thrice.patients) == (60, 20)
+    assert thrice.wilcoxon_p == pytest.approx(once.wilcoxon_p)
+    assert thrice.sd == pytest.approx(once.sd)
+    assert once.sd == pytest.approx(np.subtract(a, b).std(ddof=1))
+
+
+def test_holm_is_that_computed_by_hand() -> None:
+    # sorted 0.005, 0.01, 0.03, 0.04: x4, x3, x2, x1, then never below the one before
+    assert statistics.holm([0.04, 0.01, 0.03, 0.005]) == pytest.approx((0.06, 0.03, 0.06, 0.02))
+    assert statistics.holm([0.9, 0.8]) == (1.0, 1.0)
+    assert statistics.holm([]) == ()
+
+
+@given(values=st.lists(st.none() | st.floats(0, 1), max_size=12))
+def test_holm_never_lowers_a_p_value_keeps_order_and_stays_under_bonferroni(values: list[float | None]) -> None:
+    adjusted = statistics.holm(values)
+    tests = sum(p is not None for p in values)
+    pairs = [(p, q) for p, q in zip(values, adjusted, strict=True) if p is not None and q is not None]
+    assert [q is None for q in adjusted] == [p is None for p in values]
+    assert all(p <= q <= min(1.0, p * tests) + 1e-12 for p, q in pairs)
+    assert all(q <= other for p, q in pairs for o, other in pairs if p < o)
+
+
+def test_the_sample_size_is_the_textbook_one() -> None:
+    # (1.959964 + 0.841621)^2 = 7.848879; at sd = 4 means: 7.848879 x 16 = 125.6
+    assert statistics.patients_needed(0.01, 0.04) == 126
+    assert statistics.patients_needed(-0.01, 0.04) == 126
+    assert statistics.patients_needed(0.01, 0.04, tests=2) == 153  # z(0.9875) = 2.241403: 9.505388 x 16 = 152.1
+    assert statistics.patients_needed(0.0, 0.04) is None
+    assert statistics.patients_needed(0.01, None) is None
+    assert statistics.patients_needed(0.01, 0.0) is None
+
+
+def test_a_study_of_the_computed_size_finds_the_difference_four_times_in_five() -> None:
+    needed = statistics.patients_needed(0.5, 1.0)
+    assert needed == 32
+    draws = np.random.default_rng(0).normal(0.5, 1.0, (2000, needed))
+    found = np.mean(stats.ttest_1samp(draws, 0.0, axis=1).pvalue < statistics.SIGNIFICANCE)
+    assert found == pytest.approx(statistics.POWER, abs=0.03)
+
+
 @pytest.mark.parametrize("values", [[], [0.5, float("nan")]])
 def test_undefined_values_are_refused_not_dropped(values: list[float]) -> None:
     with pytest.raises(ValueError, match="leave undefined values out and count them"):
