@@ -112,7 +112,8 @@ def run(options: argparse.Namespace, work: Path) -> Agreement:
     for subject in SUBJECTS:
         if options.only and subject.name not in options.only:
             continue
-        finished = work / subject.name / "agreement.json"
+        # Another version of the product starts anew; what nnU-Net made beside it stays.
+        finished = work / subject.name / this_commit() / "agreement.json"
         if not finished.exists():
             write_record(finished, agreement(subject, options.datasets / subject.folder, options, finished.parent))
         made.append(read_record(finished, FolderAgreement))
@@ -142,7 +143,7 @@ def agreement(subject: Subject, source: Path, options: argparse.Namespace, work:
     _output([*program, "plan", str(root), "--recipe", "nnunet"])
     workspace = Workspace(root)
     dataset, fingerprint = read_record(workspace.dataset, Dataset), read_record(workspace.fingerprint, Fingerprint)
-    theirs = nnunet_files(dataset, fingerprint, options.nnunet_python, work / "nnunet")
+    theirs = nnunet_files(dataset, fingerprint, options.nnunet_python, work.parent / "nnunet")
     ours = plan_to_nnunet(read_record(workspace.plan, Plan), fingerprint)
     plans = compare_plans(ours, _json(theirs / "nnUNetPlans.json"))
     prints = compare_fingerprints(fingerprint_to_nnunet(fingerprint), _json(theirs / "dataset_fingerprint.json"))

@@ -10,7 +10,7 @@ RELATIVE = 1e-6
 """Lengths that agree to this part of theirs are equal: readers differ in the last bits of a spacing."""
 INTENSITY_TOLERANCE = 0.02
 """In standard deviations: nnU-Net draws its values at random, with replacement, ours are those of all voxels. Drawing
-msd-hippocampus anew 40 times moved its 99.5 percentile, one case above 199 others, from -0.010 to +0.005."""
+msd-hippocampus anew 40 times moved its 99.5 percentile by -0.010 to +0.005."""
 _OURS_ALONE = frozenset({"dataset_name", "image_reader_writer"})
 """What names the folder, and a class of nnU-Net's that our records have no word for."""
 _INTENSITIES = "foreground_intensity_properties_per_channel"
