@@ -14,6 +14,7 @@ from autoseg.core.errors import AutosegError
 from autoseg.datasets.dataset import Case, ReferenceKind
 from autoseg.datasets.inspection import CaseFacts, ChannelFacts, Finding, ValueCount
 from autoseg.datasets.load import load_channels, load_label
+from autoseg.imaging.dicom_labels import file_of
 from autoseg.imaging.volume import Volume
 
 THUMBNAIL = 16
@@ -38,7 +39,7 @@ def stamp_of(folder: Path, case: Case, reference_kind: ReferenceKind) -> str:
     """Return what changes when a file of the case does: names, sizes and modification times, digested."""
     digest = hashlib.sha256(reference_kind.encode())
     for name in (*case.images, *case.references):
-        for path in _files(folder / name):
+        for path in _files(file_of(folder / name)):
             stat = path.stat()
             digest.update(f"{path.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
         digest.update(f"{name}\n".encode())

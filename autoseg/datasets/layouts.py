@@ -9,6 +9,7 @@ from autoseg.datasets import (
     layout_bids,
     layout_case_folders,
     layout_decathlon,
+    layout_dicom,
     layout_folders,
     layout_given,
     layout_list,
@@ -27,6 +28,7 @@ Layout = Callable[[Listing, Options], Arrangement | None]
 LAYOUTS: Mapping[str, Layout] = MappingProxyType(
     {
         "list": layout_list.read,
+        "DICOM": layout_dicom.read,
         "given": layout_given.read,
         "Decathlon": layout_decathlon.read,
         "nnU-Net": layout_nnunet.read,
@@ -46,12 +48,13 @@ def arrange(listing: Listing, options: Options) -> Arrangement:
         AutosegError: no layout fits, or the one that fits finds a contradiction.
 
     """
-    listing, aside = _without_dicom_labels(listing)
-    for layout in LAYOUTS.values():
-        arrangement = layout(listing, options)
+    kept, aside = _without_dicom_labels(listing)
+    for name, layout in LAYOUTS.items():
+        arrangement = layout(listing if name == "DICOM" else kept, options)
         if arrangement is not None and (arrangement.cases or arrangement.findings):
-            arrangement = described(listing, arrangement)
-            return replace(arrangement, inferences=(*arrangement.inferences, *aside))
+            arrangement = described(kept, arrangement)
+            said = () if name == "DICOM" else aside
+            return replace(arrangement, inferences=(*arrangement.inferences, *said))
     found = shown([str(item.path) for item in listing.items])
     if not any(has_word(str(item.path), LABEL_WORDS) for item in listing.items):
         what, mend = f"images without any label ({found})", "add labels, or give it to autoseg predict"
@@ -64,23 +67,15 @@ def arrange(listing: Listing, options: Options) -> Arrangement:
 
 
 def _without_dicom_labels(listing: Listing) -> tuple[Listing, tuple[Inference, ...]]:
-    """Set aside folders of DICOM labels (SEG, RTSTRUCT) with the series beside them: they are not read yet.
-
-    Raises:
-        AutosegError: nothing else is there.
-
-    """
+    """Set aside folders of DICOM labels (SEG, RTSTRUCT), with the series beside them, where other images lie too."""
 
     def is_series(item: Item) -> bool:
         return (listing.folder / item.path).is_dir()
 
     holders = {item.folder for item in listing.items if has_word(item.stem, LABEL_WORDS) and is_series(item)}
-    if not holders:
-        return listing, ()
     kept = tuple(item for item in listing.items if not (item.folder in holders and is_series(item)))
+    if not holders or not kept:
+        return listing, ()
+    because = "DICOM labels beside images in other formats; give --images and --labels to take them"
     where = shown(sorted(map(str, holders)))
-    if not kept:
-        mend = "convert the labels to NIfTI, one map per series, and give them with --labels"
-        raise AutosegError.at(listing.folder, f"labels in DICOM ({where}) are not read yet", mend)
-    because = "DICOM labels are not read yet"
     return replace(listing, items=kept), (Inference(what="left aside", value=where, because=because),)

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from autoseg.core.errors import AutosegError
 from autoseg.core.workspace import existing_folder
 from autoseg.datasets.names import natural_key
-from autoseg.imaging.read import IMAGE_ENDINGS, ending_of
+from autoseg.imaging.read import IMAGE_ENDINGS, ending_of, series_folders
 
 _MAXIMUM_ITEMS = 2_000_000
 _DOCUMENT_ENDINGS = frozenset({".json", ".csv", ".tsv"})
@@ -61,10 +61,23 @@ def list_folder(folder: Path) -> Listing:
         if len(items) > _MAXIMUM_ITEMS:
             raise AutosegError.at(folder, f"more than {_MAXIMUM_ITEMS} images in it", "give the dataset's own folder")
     if not items:
+        items += [Item(place, place.name) for place in _series_without_endings(folder)]
+    if not items:
         endings = " ".join(sorted(IMAGE_ENDINGS))
         raise AutosegError.at(folder, "no image in it", f"put images and labels there (known endings: {endings})")
     items.sort(key=lambda item: natural_key(str(item.path)))
     return Listing(folder, tuple(items), tuple(sorted(documents)))
+
+
+def matches(path: PurePosixPath, pattern: str) -> bool:
+    """Tell whether a path is what the user names: a folder at or above it, or a glob pattern of just as many parts."""
+    folder = PurePosixPath(pattern)
+    return folder in (path, *path.parents) or (len(path.parts) == len(folder.parts) and path.match(pattern))
+
+
+def _series_without_endings(folder: Path) -> list[PurePosixPath]:
+    """Return the folders of DICOM files where no file name says so."""
+    return [PurePosixPath(place.relative_to(folder).as_posix()) for place in series_folders(folder)]
 
 
 def _items(folder: PurePosixPath, names: list[str]) -> list[Item]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from autoseg.core.errors import AutosegError
+from autoseg.imaging.dicom_labels import is_structure, read_structure
 from autoseg.imaging.geometry import MAX_CORNER_DISPLACEMENT_VOXELS, check_same_grid, corner_displacement_voxels
 from autoseg.imaging.read import read_image, read_label
 from autoseg.imaging.volume import Grid, Volume
@@ -94,12 +95,14 @@ def load_label(path: Path, grid: Grid) -> NDArray[np.integer[Any]]:
     """Return a label map (z, y, x) on the grid of its image.
 
     A map whose voxels are the image's in another order (axes swapped or reversed) is put into the image's order: it is
-    the same place in space.
+    the same place in space. A reference `FILE#NUMBER` to a structure of a DICOM SEG or RTSTRUCT gives its 0/1 mask.
 
     Raises:
         AutosegError: the file cannot be read, holds no integers, or lies elsewhere than the image.
 
     """
+    if is_structure(path):
+        return read_structure(path, grid)
     volume = read_label(path)
     label: NDArray[np.integer[Any]] = volume.array[0]
     if grid.dimensions == 2 or (volume.grid.shape == grid.shape and _same(grid, volume.grid)):

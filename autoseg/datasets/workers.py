@@ -5,6 +5,7 @@ from pathlib import Path
 
 from autoseg.core.runtime import cores, memory_bytes
 from autoseg.datasets.dataset import Case
+from autoseg.imaging.dicom_labels import file_of
 
 _BYTES_IN_MEMORY = 16
 """Bytes at work for each byte on disk: gzip makes a third of 16-bit scans, which are read, masked and sorted."""
@@ -13,7 +14,7 @@ _MEMORY_SHARE = 0.5
 
 def bytes_on_disk(folder: Path, case: Case) -> int:
     """Return the size of a case's files; a DICOM series counts all of its folder's files."""
-    paths = [folder / name for name in (*case.images, *case.references) if name]
+    paths = [file_of(folder / name) for name in (*case.images, *case.references) if name]
     return sum(_size(path) for path in paths)
 
 

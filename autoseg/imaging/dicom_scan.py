@@ -106,6 +106,16 @@ def scan(path: Path) -> tuple[Slice, ...]:
     return tuple(slices)
 
 
+def dicom_files(folder: Path) -> Iterator[Path]:
+    """Yield the DICOM files of a folder and the folders below it, in order of their paths."""
+    yield from (file for file in _candidates(folder) if is_dicom(file))
+
+
+def is_image(dataset: "Dataset") -> bool:
+    """Tell whether a header is that of an image: neither a label nor a report or plan."""
+    return "Rows" in dataset and str(dataset.get("Modality", "")) not in _NOT_IMAGES
+
+
 def is_dicom(path: Path) -> bool:
     """Tell by its 132nd byte whether a file is DICOM."""
     with path.open("rb") as handle:
@@ -113,13 +123,24 @@ def is_dicom(path: Path) -> bool:
 
 
 def series_folders(folder: Path) -> tuple[Path, ...]:
-    """Return the folders that hold DICOM files, `folder` itself or below it, sorted; one file of each is looked at."""
+    """Return the folders that hold DICOM images, `folder` itself or below it, sorted.
+
+    One file of each is looked at, the next ones only where that is a label or report.
+    """
     found = []
     for place in sorted({file.parent for file in _candidates(folder)}):
-        first = next((file for file in sorted(place.iterdir()) if file.is_file() and _is_candidate(file)), None)
-        if first is not None and is_dicom(first):
+        files = [file for file in sorted(place.iterdir()) if file.is_file() and _is_candidate(file)]
+        if is_dicom(files[0]) and any(_may_be_image(file) for file in files):
             found.append(place)
     return tuple(found)
+
+
+def _may_be_image(path: Path) -> bool:
+    """Tell whether a file is an image or damaged: what is damaged is refused by name when it is read."""
+    try:
+        return str(load(path, pixels=False).get("Modality", "")) not in _NOT_IMAGES
+    except AutosegError:
+        return True
 
 
 def load(path: Path, *, pixels: bool) -> "Dataset":

@@ -466,18 +466,19 @@ def test_images_without_any_label_are_not_understood(tmp_path, nifti):
         arranged(tmp_path)
 
 
-def test_labels_in_dicom_are_set_aside_or_refused(scans):
+def test_labels_in_dicom_are_set_aside_where_other_images_lie(scans):
     folder = scans(2)
     for name in ("image", "mask"):
         (folder / "dicom" / "S1" / name).mkdir(parents=True)
         (folder / "dicom" / "S1" / name / "1.dcm").write_bytes(b"DICM")
     found = arranged(folder)
     assert len(found.cases) == 2
-    assert ("dicom/S1", "DICOM labels are not read yet") in [(i.value, i.because) for i in found.inferences]
+    because = "DICOM labels beside images in other formats; give --images and --labels to take them"
+    assert ("dicom/S1", because) in [(i.value, i.because) for i in found.inferences]
     for kind in ("images", "labels"):
         shutil.rmtree(folder / kind)
-    with pytest.raises(AutosegError, match=r"labels in DICOM .dicom/S1. are not read yet; convert the labels"):
-        arranged(folder)
+    with pytest.raises(AutosegError, match=r"cannot tell images from labels among dicom/S1/image, dicom/S1/mask"):
+        arranged(folder)  # they are no DICOM
 
 
 def test_the_list_inside_an_nnunet_dataset_json_is_followed(nnunet):

@@ -39,6 +39,7 @@ class Expected:
 
 RGB = ("red", "green", "blue")
 CT_ONLY = Options(images="nifti/*/CT_image.nii.gz", labels="nifti/*/CT_mask.nii.gz")
+PARTIAL_OVERLAPS = Options(images="data/segmentations/ct-3slice", labels="data/segmentations/partial_overlaps.dcm")
 UNDERSTOOD = {
     "msd-hippocampus": Expected(
         layout="folders",
@@ -111,6 +112,33 @@ UNDERSTOOD = {
         errors=("1 images are 2D and 1 are 3D",),
         options=Options(merge_instances=True),
     ),
+    "dicom-seg/breast-dce-mr": Expected(
+        layout="DICOM",
+        cases=1,
+        channels=("image",),
+        labels=("Breast",),
+        shapes=((60, 256, 256), (60, 256, 256)),
+        reference_kind="structures",
+    ),
+    "dicom-seg/dcmqi": Expected(
+        layout="DICOM",
+        cases=1,
+        channels=("image",),
+        labels=("DARK_BLUE", "GREEN", "LIGHT_BLUE", "ORANGE", "PURPLE"),
+        shapes=((3, 512, 512), (3, 512, 512)),
+        reference_kind="structures",
+        overlapping=True,
+        options=PARTIAL_OVERLAPS,
+    ),
+    "sts-ct-mr-pet/dicom": Expected(
+        layout="DICOM",
+        cases=1,
+        channels=("image",),
+        labels=("GTV_Mass_PET",),
+        shapes=((47, 28, 28), (47, 28, 28)),
+        reference_kind="structures",
+        options=Options(images="*/PET/image"),
+    ),
     "sts-ct-mr-pet": Expected(
         layout="given",
         cases=9,
@@ -124,7 +152,7 @@ UNDERSTOOD = {
 
 def look(datasets_dir: Path, tmp_path: Path, name: str, options: Options):
     folder = datasets_dir / name
-    return inspect(folder, open_workspace(tmp_path / f"{name}.autoseg", folder, 0), options)
+    return inspect(folder, open_workspace(tmp_path / f"{folder.name}.autoseg", folder, 0), options)
 
 
 @cache
@@ -168,7 +196,7 @@ def test_a_case_of_each_is_read_with_declared_values_only(datasets_dir, name):
     assert len(arrays.image.array) == len(dataset.channels)
     declared = {0, *(value for label in dataset.labels for value in label.values)}
     assert set(np.unique(arrays.label).tolist()) <= declared
-    assert arrays.label.shape == arrays.image.grid.shape
+    assert arrays.label.shape[-3:] == arrays.image.grid.shape
 
 
 @pytest.mark.parametrize(
@@ -180,7 +208,11 @@ def test_a_case_of_each_is_read_with_declared_values_only(datasets_dir, name):
         ),
         ("totalseg-tests", "no label has the name of an image"),
         ("brain-mr-dicom", "images without any label"),
-        ("dicom-awkward", "images without any label"),
+        ("dicom-awkward", "no label refers to an image series that is there .pydicom/liver_1frame.dcm"),
+        (
+            "sts-ct-mr-pet/dicom",
+            "labelled series of 3 modalities: STS_019/CT/image .CT., .* say which with --images",
+        ),
     ],
 )
 def test_a_folder_that_is_not_understood_is_refused_with_what_to_do(datasets_dir, tmp_path, name, message):

@@ -1,0 +1,156 @@
+"""DICOM SEG: frames of segments, each placed on the slice of the image that it covers.
+
+Frames that are absent are background. A frame is put where its position says, never by its number: writers leave out
+empty frames, sort as they like and number segments by their own habit. All kinds are read: BINARY (one bit a pixel),
+FRACTIONAL (a share; at least one half is foreground), LABELMAP (the number of the segment).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoseg.core.errors import AutosegError
+from autoseg.imaging.checks import refuse_more_than_memory
+from autoseg.imaging.dicom_scan import damage_named, load
+from autoseg.imaging.geometry import MAX_CORNER_DISPLACEMENT_VOXELS
+from autoseg.imaging.volume import Grid
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+FRACTIONAL_THRESHOLD = 0.5
+"""A voxel that the structure covers by half belongs to it; for a probability this is the likelier class."""
+
+_COARSER = 1.5
+"""Frames this many times further apart than the image's slices were not drawn on that image."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Frame:
+    """One frame: the segment that it shows (None: its values are segment numbers) and where it lies, in LPS mm."""
+
+    number: int
+    segment: int | None
+    position: tuple[float, ...] | None
+    orientation: tuple[float, ...] | None
+    spacing: tuple[float, ...] | None
+    between_mm: float | None
+
+
+def segments(dataset: "Dataset") -> list[tuple[int, str, bool]]:
+    """Return number, label and whether a frame shows it of every segment; a background segment is left out."""
+    labelmap = str(dataset.get("SegmentationType", "")) == "LABELMAP"
+    shown = {frame.segment for frame in _frames(dataset)}
+    return [
+        (number, str(item.get("SegmentLabel", "") or f"segment {number}").strip(), labelmap or number in shown)
+        for item in dataset.get("SegmentSequence") or ()
+        if (number := int(item.SegmentNumber)) != 0
+    ]
+
+
+def read_segments(path: Path, numbers: frozenset[int], grid: Grid) -> NDArray[np.uint8]:
+    """Return the union of some segments as 0/1 mask (z, y, x) on the grid of the image that they were drawn on.
+
+    Raises:
+        AutosegError: the file is damaged, or its frames do not lie on the image's voxels.
+        ResourceError: it does not fit the machine's memory.
+
+    """
+    from pydicom.pixels.utils import pixel_array
+
+    dataset = load(path, pixels=True)
+    mask = np.zeros(grid.shape, np.uint8)
+    with damage_named(path, "cannot be decoded"):
+        frames = list(_frames(dataset))
+        size = int(dataset.Rows) * int(dataset.Columns) * len(frames)
+        refuse_more_than_memory(path, size * max(1, int(dataset.BitsAllocated) // 8))
+        pixels = pixel_array(dataset).reshape(len(frames), int(dataset.Rows), int(dataset.Columns))
+        threshold = FRACTIONAL_THRESHOLD * float(dataset.get("MaximumFractionalValue", 1))
+        fractional = str(dataset.SegmentationType) == "FRACTIONAL"
+    for frame in frames:
+        if frame.segment is not None and frame.segment not in numbers:
+            continue
+        stored = pixels[frame.number]
+        if frame.segment is None:
+            shown = np.isin(stored, list(numbers))
+        else:
+            shown = stored >= threshold if fractional else stored != 0
+        if shown.any():
+            _place(path, mask, shown, frame, grid)
+    return mask
+
+
+def _place(path: Path, mask: NDArray[np.uint8], shown: NDArray[np.bool_], frame: _Frame, grid: Grid) -> None:
+    """Set the voxels of the mask that a frame covers."""
+    if frame.position is None or frame.orientation is None or frame.spacing is None:
+        if grid.shape == (1, *shown.shape):  # a picture: there is one place only
+            mask[0] |= shown
+            return
+        raise AutosegError.at(path, "does not say where its frames lie", "export the segmentation with positions")
+    start, down, right = _index_vectors(frame, grid)
+    rows, columns = shown.shape
+    steps = [np.rint(vector).astype(int) for vector in (start, down, right)]
+    off = max(
+        float(np.abs(start + r * down + c * right - (steps[0] + r * steps[1] + c * steps[2])).max())
+        for r in (0, rows - 1)
+        for c in (0, columns - 1)
+    )
+    if off > MAX_CORNER_DISPLACEMENT_VOXELS or not (steps[1].any() and steps[2].any()):
+        what = f"its frames do not lie on the voxels of the image (off by {off:.2g} voxels)"
+        raise AutosegError.at(path, what, "give the series that it was drawn on, or resample it to that image")
+    across = int(np.argmin(np.abs(steps[1]) + np.abs(steps[2])))
+    if frame.between_mm is not None and frame.between_mm > _COARSER * grid.spacing_mm[across]:
+        what = f"its frames are {frame.between_mm:.3g} mm apart, the image's slices {grid.spacing_mm[across]:.3g} mm"
+        raise AutosegError.at(path, what, "give the series that it was drawn on, or resample it to that image")
+    row, column = np.nonzero(shown)
+    places = steps[0][:, np.newaxis] + np.outer(steps[1], row) + np.outer(steps[2], column)
+    if (places < 0).any() or (places >= np.asarray(grid.shape)[:, np.newaxis]).any():
+        raise AutosegError.at(path, "a segment reaches out of its image", "give the whole series that it was drawn on")
+    mask[tuple(places)] = 1
+
+
+def _index_vectors(frame: _Frame, grid: Grid) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Return in indexes of the image: the frame's first pixel, and the steps to the next row and to the next column."""
+    to_index = np.linalg.inv(np.asarray(grid.affine, np.float64))
+    flip = np.array([-1.0, -1.0, 1.0])  # LPS to RAS
+    along_row, along_column = np.reshape(np.asarray(frame.orientation, np.float64), (2, 3))
+    between_rows, between_columns = frame.spacing or (1.0, 1.0)
+    start = (to_index @ np.append(np.asarray(frame.position, np.float64) * flip, 1.0))[:3]
+    down = to_index[:3, :3] @ (along_column * between_rows * flip)
+    right = to_index[:3, :3] @ (along_row * between_columns * flip)
+    return start, down, right
+
+
+def _frames(dataset: "Dataset") -> Iterator[_Frame]:
+    shared = (dataset.get("SharedFunctionalGroupsSequence") or [None])[0]
+    groups = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    labelmap = str(dataset.get("SegmentationType", "")) == "LABELMAP"
+    for number, group in enumerate(groups):
+
+        def first(sequence: str, keyword: str, group: Any = group) -> Any:
+            for place in (group, shared):
+                items = None if place is None else place.get(sequence)
+                if items and items[0].get(keyword) is not None:
+                    return items[0].get(keyword)
+            return None
+
+        segment = None if labelmap else int(first("SegmentIdentificationSequence", "ReferencedSegmentNumber"))
+        between_mm = first("PixelMeasuresSequence", "SpacingBetweenSlices")
+        yield _Frame(
+            number=number,
+            segment=segment,
+            position=_numbers(first("PlanePositionSequence", "ImagePositionPatient"), 3),
+            orientation=_numbers(first("PlaneOrientationSequence", "ImageOrientationPatient"), 6),
+            spacing=_numbers(first("PixelMeasuresSequence", "PixelSpacing"), 2),
+            between_mm=None if between_mm in (None, "") else abs(float(between_mm)),
+        )
+
+
+def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
+    if value is None or isinstance(value, str) or not hasattr(value, "__len__") or len(value) != count:
+        return None
+    return tuple(float(v) for v in value)
