@@ -24,9 +24,7 @@ def options(dimensions: int = 3, batch: int = 4) -> FeedOptions:
     )
 
 
-@pytest.mark.parametrize(
-    ("batch", "expected"), [(2, 1), (3, 1), (4, 1), (5, 2), (12, 4), (1, 0)], ids=str
-)
+@pytest.mark.parametrize(("batch", "expected"), [(2, 1), (3, 1), (4, 1), (5, 2), (12, 4), (1, 0)], ids=str)
 def test_as_many_samples_are_forced_as_nnunet_forces(batch: int, expected: int) -> None:
     assert forced_count(batch, 0.33) == expected
 
