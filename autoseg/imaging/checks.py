@@ -2,10 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Int32, Integer, Real, Shaped
 
 from autoseg.core.errors import AutosegError, ResourceError
 
@@ -31,7 +30,7 @@ def refuse_more_than_memory(path: Path, needed_bytes: int) -> None:
         )
 
 
-def refuse_non_finite(path: Path, array: NDArray[Any]) -> None:
+def refuse_non_finite(path: Path, array: Shaped[np.ndarray, "c z y x"]) -> None:
     """Raise when a (channel, z, y, x) array holds NaN or infinity, with their number and the first place.
 
     The sum in double precision is finite exactly when all single-precision values are: one pass, no temporary array.
@@ -58,7 +57,7 @@ def refuse_non_finite(path: Path, array: NDArray[Any]) -> None:
     )
 
 
-def as_integers(path: Path, array: NDArray[Any]) -> NDArray[Any]:
+def as_integers(path: Path, array: Real[np.ndarray, "*axes"]) -> Integer[np.ndarray, "*axes"]:
     """Return a label array as integers: unchanged if it is one already, else rounded to int32.
 
     Raises:
@@ -80,5 +79,5 @@ def as_integers(path: Path, array: NDArray[Any]) -> NDArray[Any]:
         )
     if rounded.size and np.abs(rounded).max() > np.iinfo(np.int32).max:
         raise AutosegError.at(path, f"a label value is {np.abs(rounded).max():g}", "use label values below 65536")
-    integers: NDArray[np.int32] = rounded.astype(np.int32)
+    integers: Int32[np.ndarray, "*axes"] = rounded.astype(np.int32)
     return integers

@@ -4,18 +4,19 @@ All take one channel (z, y, x) and return masks or label maps of its shape.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Bool, Int32, Integer, Real
 from scipy import ndimage
 from skimage import filters, segmentation
 
-Mask = NDArray[np.bool_]
+Mask = Bool[np.ndarray, "z y x"]
+Image = Real[np.ndarray, "z y x"]
+LabelMap = Int32[np.ndarray, "z y x"]
 Voxel = tuple[int, int, int]
 
 
-def otsu_threshold(values: NDArray[Any]) -> float | None:
+def otsu_threshold(values: Real[np.ndarray, "..."]) -> float | None:
     """Return the threshold that separates two classes of intensities best; None when all values are equal.
 
     Source: Otsu, A threshold selection method from gray-level histograms (IEEE SMC 1979).
@@ -25,13 +26,13 @@ def otsu_threshold(values: NDArray[Any]) -> float | None:
     return float(filters.threshold_otsu(values))
 
 
-def segment_by_otsu(image: NDArray[Any]) -> Mask:
+def segment_by_otsu(image: Image) -> Mask:
     """Return the voxels above Otsu's threshold; none in a constant image."""
     threshold = otsu_threshold(image)
     return np.zeros(image.shape, dtype=np.bool_) if threshold is None else np.asarray(image > threshold)
 
 
-def grow_region(image: NDArray[Any], seeds: Sequence[Voxel], lower: float, upper: float) -> Mask:
+def grow_region(image: Image, seeds: Sequence[Voxel], lower: float, upper: float) -> Mask:
     """Return the voxels in [lower, upper] that a path of face neighbours in that range joins to a seed.
 
     Raises:
@@ -49,7 +50,7 @@ def grow_region(image: NDArray[Any], seeds: Sequence[Voxel], lower: float, upper
     return np.isin(regions, sorted(reached))
 
 
-def split_touching(mask: Mask, spacing_mm: tuple[float, float, float], minimum_distance_mm: float) -> NDArray[np.int32]:
+def split_touching(mask: Mask, spacing_mm: tuple[float, float, float], minimum_distance_mm: float) -> LabelMap:
     """Return the objects of a mask numbered from 1, touching ones cut apart at their necks by a watershed.
 
     Each object grows from a deepest point; of two deepest points closer than `minimum_distance_mm` one is kept. Source:
@@ -62,7 +63,7 @@ def split_touching(mask: Mask, spacing_mm: tuple[float, float, float], minimum_d
     return np.asarray(segmentation.watershed(-depth, markers, mask=mask), dtype=np.int32)
 
 
-def segment_by_watershed(image: NDArray[Any], markers: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
+def segment_by_watershed(image: Image, markers: Integer[np.ndarray, "z y x"]) -> LabelMap:
     """Return the label map that floods the gradient of the image from `markers` (z, y, x), 0 where not marked.
 
     Every voxel gets the label of the marker whose flood reaches it first; borders settle on edges of the image.

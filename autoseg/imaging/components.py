@@ -6,18 +6,18 @@ Neighbours share a face, edge or corner (26 in three axes, 8 in a single slice):
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Bool, Int32, Int64
 from scipy import ndimage
 
-Mask = NDArray[np.bool_]
+Mask = Bool[np.ndarray, "*axes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Components:
     """`labels` (z, y, x) int32 numbers the components from 1; `sizes_voxels[i]` is the size of component i + 1."""
 
-    labels: NDArray[np.int32]
-    sizes_voxels: NDArray[np.int64]
+    labels: Int32[np.ndarray, "*axes"]
+    sizes_voxels: Int64[np.ndarray, " components"]
 
     @property
     def count(self) -> int:
@@ -47,7 +47,7 @@ def remove_small_components(mask: Mask, minimum_voxels: int) -> Mask:
     return _chosen(components, components.sizes_voxels >= minimum_voxels)
 
 
-def _chosen(components: Components, keep: NDArray[np.bool_]) -> Mask:
+def _chosen(components: Components, keep: Bool[np.ndarray, " components"]) -> Mask:
     table = np.concatenate([[False], keep])
     chosen: Mask = table[components.labels]
     return chosen

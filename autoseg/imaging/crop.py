@@ -1,10 +1,9 @@
 """The nonzero part of an image: where anything was measured at all."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Bool, Shaped
 from scipy import ndimage
 
 
@@ -14,7 +13,7 @@ class NonzeroBox:
 
     lower: tuple[int, int, int]
     upper: tuple[int, int, int]
-    mask: NDArray[np.bool_]
+    mask: Bool[np.ndarray, "z y x"]
 
     @property
     def slices(self) -> tuple[slice, slice, slice]:
@@ -23,7 +22,7 @@ class NonzeroBox:
         return (z, y, x)
 
 
-def nonzero_box(array: NDArray[Any]) -> NonzeroBox:
+def nonzero_box(array: Shaped[np.ndarray, "c z y x"]) -> NonzeroBox:
     """Return the box around all voxels of the image (c, z, y, x) that are not 0 in some channel.
 
     Holes of the mask are filled: regions of zeros that reach no face of the image. In a single slice they are
@@ -45,7 +44,7 @@ def nonzero_box(array: NDArray[Any]) -> NonzeroBox:
     return NonzeroBox(lower=(lower[0], lower[1], lower[2]), upper=(upper[0], upper[1], upper[2]), mask=mask)
 
 
-def fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def fill_holes(mask: Bool[np.ndarray, "*axes"]) -> Bool[np.ndarray, "*axes"]:
     """Return the mask with every hole filled; a hole is a 6-connected region of False that reaches no face.
 
     Axes of length one have no faces: a single slice is filled in the plane, by 4-connected regions.

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Bool, Float64, Int
 from scipy.spatial import cKDTree
 from skimage.measure import marching_cubes, mesh_surface_area
 
-Mask = NDArray[np.bool_]
-Floats = NDArray[np.float64]
+Mask = Bool[np.ndarray, "*axes"]
 SpacingMm = tuple[float, ...]
 
 
@@ -26,10 +25,10 @@ class SurfaceDistances:
     Weights are 1 for voxels and areas in mm2 (lengths in mm in a single slice) for surfels.
     """
 
-    to_reference: Floats
-    to_prediction: Floats
-    prediction_weights: Floats
-    reference_weights: Floats
+    to_reference: Float64[np.ndarray, " prediction"]
+    to_prediction: Float64[np.ndarray, " reference"]
+    prediction_weights: Float64[np.ndarray, " prediction"]
+    reference_weights: Float64[np.ndarray, " reference"]
 
 
 def surface_distances(prediction: Mask, reference: Mask, spacing_mm: SpacingMm) -> SurfaceDistances | None:
@@ -66,7 +65,8 @@ def surface_voxels(mask: Mask) -> Mask:
             window = [slice(1, -1)] * mask.ndim
             window[axis] = slice(start, start + mask.shape[axis])
             inside &= padded[tuple(window)]
-    return mask & ~inside
+    surface: Mask = mask & ~inside
+    return surface
 
 
 def hausdorff(distances: SurfaceDistances) -> float:
@@ -102,7 +102,7 @@ def surface_dice(distances: SurfaceDistances, tolerance_mm: float) -> float:
 
 
 @lru_cache(maxsize=64)
-def surfel_areas(spacing_mm: SpacingMm) -> Floats:
+def surfel_areas(spacing_mm: SpacingMm) -> Float64[np.ndarray, " codes"]:
     """Return the surface inside a cell for each occupancy code: area (256,) in mm2, or length (16,) in mm for two axes.
 
     Bit i of the code is the cell's i-th corner in array order.
@@ -124,7 +124,7 @@ def surfel_areas(spacing_mm: SpacingMm) -> Floats:
     return areas
 
 
-def _contour_length(cell: Floats, spacing_mm: SpacingMm) -> float:
+def _contour_length(cell: Float64[np.ndarray, "2 2"], spacing_mm: SpacingMm) -> float:
     """Return the length of the half-way contour inside a 2x2 cell."""
     if cell[0, 0] == cell[0, 1] and cell[1, 0] == cell[1, 1]:
         return spacing_mm[1]
@@ -134,7 +134,7 @@ def _contour_length(cell: Floats, spacing_mm: SpacingMm) -> float:
     return 2 * corner if cell.sum() == 2 else corner
 
 
-def _neighbour_codes(mask: Mask) -> NDArray[np.intp]:
+def _neighbour_codes(mask: Mask) -> Int[np.ndarray, "..."]:
     """Return the occupancy code of every cell between neighbouring voxels, the array padded with outside."""
     padded = np.pad(mask, 1)
     codes = np.zeros([n + 1 for n in mask.shape], dtype=np.intp)
@@ -144,7 +144,9 @@ def _neighbour_codes(mask: Mask) -> NDArray[np.intp]:
     return codes
 
 
-def _crop(prediction: Mask, reference: Mask, spacing_mm: SpacingMm) -> tuple[Mask, Mask, Floats] | None:
+def _crop(
+    prediction: Mask, reference: Mask, spacing_mm: SpacingMm
+) -> tuple[Bool[np.ndarray, "*box"], Bool[np.ndarray, "*box"], Float64[np.ndarray, " axes"]] | None:
     """Return both masks in the box around their union, a single slice as two axes, with the spacing; None if empty."""
     if prediction.shape != reference.shape:
         msg = f"prediction {prediction.shape} and reference {reference.shape} differ in shape"
@@ -161,7 +163,11 @@ def _crop(prediction: Mask, reference: Mask, spacing_mm: SpacingMm) -> tuple[Mas
     return a[tuple(box)], b[tuple(box)], np.asarray(spacing_mm[first:], dtype=np.float64)
 
 
-def _between(prediction: Floats, reference: Floats, weights: tuple[Floats, Floats]) -> SurfaceDistances:
+def _between(
+    prediction: Float64[np.ndarray, "p axes"],
+    reference: Float64[np.ndarray, "r axes"],
+    weights: tuple[Float64[np.ndarray, " p"], Float64[np.ndarray, " r"]],
+) -> SurfaceDistances:
     return SurfaceDistances(
         to_reference=cKDTree(reference).query(prediction)[0],
         to_prediction=cKDTree(prediction).query(reference)[0],

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float32
 from scipy import ndimage
 from skimage import exposure, restoration
 
@@ -11,7 +11,9 @@ _MAD_OF_NORMAL = 0.6745
 """Median absolute deviation of a standard normal distribution."""
 
 
-def match_histogram(image: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float32]:
+def match_histogram(
+    image: Float32[np.ndarray, "c z y x"], reference: Float32[np.ndarray, "_c _z _y _x"]
+) -> Float32[np.ndarray, "c z y x"]:
     """Return the image (c, z, y, x) with each channel's distribution of intensities made that of the reference's.
 
     Ranks stay, values change: each voxel takes the reference's value of equal quantile. The shapes may differ, the
@@ -24,7 +26,7 @@ def match_histogram(image: NDArray[np.float32], reference: NDArray[np.float32]) 
     return np.stack([exposure.match_histograms(one, other) for one, other in pairs]).astype(np.float32)
 
 
-def reduce_noise_median(image: NDArray[np.float32], radius_voxels: int) -> NDArray[np.float32]:
+def reduce_noise_median(image: Float32[np.ndarray, "c z y x"], radius_voxels: int) -> Float32[np.ndarray, "c z y x"]:
     """Return the image (c, z, y, x) with each voxel the median of the box around it; single points vanish, edges stay.
 
     Axes of length one are left out of the box.
@@ -34,14 +36,16 @@ def reduce_noise_median(image: NDArray[np.float32], radius_voxels: int) -> NDArr
 
 
 def reduce_noise_gaussian(
-    image: NDArray[np.float32], sigma_mm: float, spacing_mm: tuple[float, float, float]
-) -> NDArray[np.float32]:
+    image: Float32[np.ndarray, "c z y x"], sigma_mm: float, spacing_mm: tuple[float, float, float]
+) -> Float32[np.ndarray, "c z y x"]:
     """Return the image (c, z, y, x) smoothed by a Gaussian of `sigma_mm` along every axis longer than one."""
     sigmas = (0.0, *(0.0 if n == 1 else sigma_mm / s for n, s in zip(image.shape[1:], spacing_mm, strict=True)))
     return np.asarray(ndimage.gaussian_filter(image, sigmas, mode="nearest"), dtype=np.float32)
 
 
-def reduce_noise_total_variation(image: NDArray[np.float32], weight: float) -> NDArray[np.float32]:
+def reduce_noise_total_variation(
+    image: Float32[np.ndarray, "c z y x"], weight: float
+) -> Float32[np.ndarray, "c z y x"]:
     """Return the image (c, z, y, x) with flat areas flattened and edges kept.
 
     `weight` is relative to the channel's range. Source: Chambolle, An algorithm for total variation minimization
@@ -50,14 +54,16 @@ def reduce_noise_total_variation(image: NDArray[np.float32], weight: float) -> N
     return _by_channel(image, lambda channel: restoration.denoise_tv_chambolle(channel, weight=weight))
 
 
-def reduce_noise_non_local_means(image: NDArray[np.float32], strength: float = 0.8) -> NDArray[np.float32]:
+def reduce_noise_non_local_means(
+    image: Float32[np.ndarray, "c z y x"], strength: float = 0.8
+) -> Float32[np.ndarray, "c z y x"]:
     """Return the image (c, z, y, x) with each voxel averaged over places that look alike.
 
     `strength` is in units of the noise, which is estimated. Source: Buades et al., A non-local algorithm for image
     denoising (CVPR 2005).
     """
 
-    def denoise(channel: NDArray[np.float32]) -> NDArray[np.float32]:
+    def denoise(channel: Float32[np.ndarray, "*axes"]) -> Float32[np.ndarray, "*axes"]:
         sigma = noise_level(channel)
         if not sigma > 0:
             return channel
@@ -67,7 +73,7 @@ def reduce_noise_non_local_means(image: NDArray[np.float32], strength: float = 0
     return _by_channel(image, denoise)
 
 
-def noise_level(values: NDArray[np.float32]) -> float:
+def noise_level(values: Float32[np.ndarray, "..."]) -> float:
     """Return the standard deviation of the noise in an array, from its second differences along the last axis.
 
     Their median is used, so that edges count little. 0 when the axis has fewer than three samples.
@@ -79,8 +85,9 @@ def noise_level(values: NDArray[np.float32]) -> float:
 
 
 def _by_channel(
-    image: NDArray[np.float32], function: Callable[[NDArray[np.float32]], NDArray[np.float32]]
-) -> NDArray[np.float32]:
+    image: Float32[np.ndarray, "c z y x"],
+    function: Callable[[Float32[np.ndarray, "*axes"]], Float32[np.ndarray, "*axes"]],
+) -> Float32[np.ndarray, "c z y x"]:
     """Apply a function of flat or solid arrays to each channel scaled to 0..1, and scale back."""
     result = np.empty_like(image, dtype=np.float32)
     for index, channel in enumerate(image):

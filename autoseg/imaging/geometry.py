@@ -3,10 +3,10 @@
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float64, Real
 
 from autoseg.core.errors import AutosegError
 from autoseg.imaging.volume import Affine, Grid, Volume
@@ -18,14 +18,19 @@ half a voxel or more, so a tenth separates them; a tolerance in millimetres woul
 _SMALLEST_MM, _LARGEST_MM = 1e-7, 1e4  # a tenth of a nanometre; ten metres
 
 
-def affine_tuple(matrix: NDArray[Any]) -> Affine:
+def affine_tuple(matrix: Real[np.ndarray, "4 4"]) -> Affine:
     """Return a 4x4 matrix as the tuple that `Grid` holds."""
     rows = [[float(v) for v in row] for row in np.asarray(matrix, dtype=np.float64)]
     return tuple((a, b, c, d) for a, b, c, d in rows)
 
 
 def grid_from_xyz(
-    path: Path, shape: tuple[int, int, int], affine: NDArray[Any], *, dimensions: Literal[2, 3], flat: bool = False
+    path: Path,
+    shape: tuple[int, int, int],
+    affine: Real[np.ndarray, "4 4"],
+    *,
+    dimensions: Literal[2, 3],
+    flat: bool = False,
 ) -> Grid:
     """Build a grid from an affine that takes (x, y, z, 1) indexes to RAS millimetres.
 
@@ -47,13 +52,13 @@ def grid_from_xyz(
     return Grid(shape=shape, affine=affine_tuple(matrix[:, [2, 1, 0, 3]]), dimensions=dimensions)
 
 
-def _normal(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+def _normal(x: Float64[np.ndarray, "3"], y: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "3"]:
     normal = np.cross(x, y)
     length = float(np.linalg.norm(normal))
     return normal / length if length else np.zeros(3)
 
 
-def xyz_affine(grid: Grid) -> NDArray[np.float64]:
+def xyz_affine(grid: Grid) -> Float64[np.ndarray, "4 4"]:
     """Return the 4x4 affine that takes (x, y, z, 1) indexes to RAS millimetres, the form of NIfTI."""
     return np.asarray(grid.affine, dtype=np.float64)[:, [2, 1, 0, 3]]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Bool, Float32, Real
 
 from autoseg.core.errors import AutosegError
 from planners.plan import Normalization
@@ -43,9 +43,9 @@ class Moments:
 
 
 def normalize(
-    array: NDArray[np.float32], normalizations: Sequence[Normalization], mask: NDArray[np.bool_]
-) -> NDArray[np.float32]:
-    """Return the image (c, z, y, x) normalised channel by channel, a new float32 array.
+    array: Real[np.ndarray, "c z y x"], normalizations: Sequence[Normalization], mask: Bool[np.ndarray, "z y x"]
+) -> Float32[np.ndarray, "c z y x"]:
+    """Return the image (c, z, y, x), of any real type, normalised channel by channel, a new float32 array.
 
     `mask` (z, y, x) is the nonzero mask; a masked z-score takes its statistics from it and changes nothing outside.
 
@@ -59,7 +59,9 @@ def normalize(
     return result
 
 
-def _normalize_channel(channel: NDArray[np.float32], rule: Normalization, mask: NDArray[np.bool_]) -> None:
+def _normalize_channel(
+    channel: Float32[np.ndarray, "z y x"], rule: Normalization, mask: Bool[np.ndarray, "z y x"]
+) -> None:
     """Normalise one channel (z, y, x) in place."""
     if rule.scheme == "zscore":
         _zscore(channel, mask if rule.use_mask and not mask.all() else None)
@@ -84,7 +86,7 @@ def _normalize_channel(channel: NDArray[np.float32], rule: Normalization, mask: 
         _shift_and_scale(channel, 0, RGB_MAXIMUM)
 
 
-def moments(values: NDArray[np.float32], mask: NDArray[np.bool_] | None = None) -> Moments:
+def moments(values: Float32[np.ndarray, "*axes"], mask: Bool[np.ndarray, "*axes"] | None = None) -> Moments:
     """Return mean and standard deviation, summed in double precision slice by slice along the first axis.
 
     Only voxels in `mask` count, if given; with none of them both are 0.
@@ -104,7 +106,7 @@ def moments(values: NDArray[np.float32], mask: NDArray[np.bool_] | None = None) 
     return Moments(mean=mean, std=(squares / count) ** 0.5)
 
 
-def _zscore(channel: NDArray[np.float32], mask: NDArray[np.bool_] | None) -> None:
+def _zscore(channel: Float32[np.ndarray, "z y x"], mask: Bool[np.ndarray, "z y x"] | None) -> None:
     found = moments(channel, mask)
     for part in range(len(channel)):
         if mask is None:
@@ -115,7 +117,7 @@ def _zscore(channel: NDArray[np.float32], mask: NDArray[np.bool_] | None) -> Non
             channel[part][mask[part]] = inside
 
 
-def _shift_and_scale(values: NDArray[np.float32], shift: float, spread: float) -> None:
+def _shift_and_scale(values: Float32[np.ndarray, "..."], shift: float, spread: float) -> None:
     values -= np.float32(shift)
     values /= np.float32(max(spread, SMALLEST_SPREAD))
 

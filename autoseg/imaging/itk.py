@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Integer
 
 from autoseg.core.errors import AutosegError
 from autoseg.core.files import write_atomically
@@ -117,7 +117,7 @@ def read_itk(path: Path) -> Volume:
     return Volume(array=array, grid=grid)
 
 
-def write_itk_label(path: Path, array: NDArray[Any], grid: Grid, like: Path | None) -> None:
+def write_itk_label(path: Path, array: Integer[np.ndarray, "z y x"], grid: Grid, like: Path | None) -> None:
     """Write a label map (z, y, x) as .nrrd or .mha, with spacing, origin and direction of `like` or of `grid`."""
     import SimpleITK as sitk  # noqa: N813
 

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Bool, Int, Integer, Real
 from scipy import ndimage
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import cdist
@@ -14,7 +13,7 @@ from autoseg.imaging.components import connected_components
 from autoseg.imaging.volume import Grid
 from planners.fingerprint import Label
 
-Mask = NDArray[np.bool_]
+Mask = Bool[np.ndarray, "*axes"]
 MM3_PER_ML = 1000.0
 _ROWS_AT_ONCE = 512
 
@@ -37,7 +36,10 @@ class Measurement:
 
 
 def measure(
-    label_map: NDArray[Any], grid: Grid, labels: Sequence[Label], image: NDArray[Any] | None = None
+    label_map: Integer[np.ndarray, "z y x"],
+    grid: Grid,
+    labels: Sequence[Label],
+    image: Real[np.ndarray, "c z y x"] | None = None,
 ) -> tuple[Measurement, ...]:
     """Measure every foreground label.
 
@@ -73,7 +75,7 @@ def largest_diameter_mm(mask: Mask, spacing_mm: Sequence[float]) -> float | None
     return float(max(cdist(hull[i : i + _ROWS_AT_ONCE], hull).max() for i in range(0, len(hull), _ROWS_AT_ONCE)))
 
 
-def _row_ends(mask: Mask) -> NDArray[np.intp]:
+def _row_ends(mask: Mask) -> Int[np.ndarray, "ends axes"]:
     """Return the first and last voxel of every row along the last axis: no other can be a vertex of the hull."""
     rows = np.argwhere(mask.any(axis=-1))
     lines = mask[tuple(rows.T)]
@@ -88,7 +90,11 @@ def _union(boxes: Sequence[tuple[slice, ...]]) -> tuple[slice, ...] | None:
 
 
 def _measure_label(
-    label: Label, label_map: NDArray[Any], box: tuple[slice, ...] | None, grid: Grid, image: NDArray[Any] | None
+    label: Label,
+    label_map: Integer[np.ndarray, "z y x"],
+    box: tuple[slice, ...] | None,
+    grid: Grid,
+    image: Real[np.ndarray, "c z y x"] | None,
 ) -> Measurement:
     solid, channels = grid.dimensions == 3, 0 if image is None else len(image)
     if box is None:

@@ -6,10 +6,9 @@ score is undefined; one of them has none - Dice, IoU and NSD are 0 and distances
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Bool, Int64, Integer
 
 from autoseg.core.labels import IGNORE
 from autoseg.core.scores import dice_of as dice
@@ -41,8 +40,8 @@ class SurfaceScores:
 
 
 def confusion_counts(
-    prediction: NDArray[Any], reference: NDArray[Any], n_classes: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    prediction: Integer[np.ndarray, "..."], reference: Integer[np.ndarray, "..."], n_classes: int
+) -> tuple[Int64[np.ndarray, " {n_classes}"], Int64[np.ndarray, " {n_classes}"], Int64[np.ndarray, " {n_classes}"]]:
     """Return true positives, false positives and false negatives per class, each int64 (n_classes,).
 
     Both arrays hold class indexes and have one shape. Voxels where the reference is IGNORE take no part; other
@@ -73,8 +72,8 @@ def confusion_counts(
 
 
 def surface_scores(
-    prediction: NDArray[np.bool_],
-    reference: NDArray[np.bool_],
+    prediction: Bool[np.ndarray, "z y x"],
+    reference: Bool[np.ndarray, "z y x"],
     spacing_mm: tuple[float, float, float],
     tolerance_mm: float,
 ) -> SurfaceScores:

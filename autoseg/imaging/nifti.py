@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Real, UInt8
 
 from autoseg.core.errors import AutosegError
 from autoseg.imaging.checks import refuse_more_than_memory
@@ -94,7 +94,7 @@ def read_raw_header(path: Path) -> "Nifti1Header":
         return _parse(path, next(_stream(path, handle), b"")).raw
 
 
-def read_verified(path: Path) -> tuple[NiftiHeader, NDArray[np.uint8]]:
+def read_verified(path: Path) -> tuple[NiftiHeader, UInt8[np.ndarray, " bytes"]]:
     """Read the whole file into memory of exactly the size that its header promises, and not one byte more."""
     with path.open("rb") as handle:
         chunks = _stream(path, handle)
@@ -247,7 +247,7 @@ def _returned_dtype(header: NiftiHeader) -> np.dtype[Any]:
     return header.stored.newbyteorder("=")
 
 
-def _scaled(array: NDArray[Any], header: NiftiHeader) -> NDArray[Any]:
+def _scaled(array: Real[np.ndarray, "c z y x"], header: NiftiHeader) -> Real[np.ndarray, "c z y x"]:
     """Return native-endian numbers; scale in double precision, one slice at a time."""
     wanted = _returned_dtype(header)
     if header.scale is None:

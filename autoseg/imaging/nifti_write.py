@@ -3,10 +3,10 @@
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Integer, Real
 
 from autoseg.core.errors import AutosegError
 from autoseg.core.files import write_atomically
@@ -27,7 +27,7 @@ _SCANNER_ALIGNED = 1  # NIFTI_XFORM_SCANNER_ANAT
 _UNITS_MM = 2
 
 
-def write_nifti_label(path: Path, array: NDArray[Any], grid: Grid, like: Path | None) -> None:
+def write_nifti_label(path: Path, array: Integer[np.ndarray, "z y x"], grid: Grid, like: Path | None) -> None:
     """Write a label map (z, y, x); geometry fields are those of the NIfTI file `like`, else made from `grid`."""
     raw = _new_header(grid) if like is None else read_raw_header(like).copy()
     raw["dim"] = [min(int(raw["dim"][0]), 3), *array.shape[::-1], 1, 1, 1, 1]
@@ -59,7 +59,7 @@ def _new_header(grid: Grid) -> "Nifti1Header":
     return raw
 
 
-def _write(path: Path, array: NDArray[Any], raw: "Nifti1Header") -> None:
+def _write(path: Path, array: Real[np.ndarray, "c z y x"], raw: "Nifti1Header") -> None:
     """Write (channel, z, y, x) below a header whose geometry is already set, then read it back and compare."""
     order = raw.endianness
     raw.set_data_dtype(array.dtype)

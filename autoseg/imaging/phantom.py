@@ -7,7 +7,7 @@ in Hounsfield units, so that every step of the pipeline has something real to do
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float32, Int16, UInt8
 from scipy import ndimage
 
 from autoseg.imaging.volume import Grid, Volume
@@ -78,28 +78,28 @@ def phantom_case(
 
 
 def _radius(
-    place: tuple[NDArray[np.float32], ...],
+    place: tuple[Float32[np.ndarray, "..."], ...],
     centre_mm: tuple[float, ...],
     axes_mm: tuple[float, ...],
     random: np.random.Generator,
     bumps: float,
-) -> NDArray[np.float32]:
+) -> Float32[np.ndarray, "z y x"]:
     """Return the distance from the centre in units of the surface (inside: below 1), bent by waves of share `bumps`."""
     parts = [(p - c) / a for p, c, a in zip(place, centre_mm, axes_mm, strict=True)]
     wave = sum(np.sin(random.uniform(1.5, 3.0) * part + random.uniform(0, 2 * np.pi)) for part in parts)
-    radius: NDArray[np.float32] = np.sqrt(sum(part**2 for part in parts)) + bumps * wave
+    radius: Float32[np.ndarray, "z y x"] = np.sqrt(sum(part**2 for part in parts)) + bumps * wave
     return radius
 
 
-def _scanned(image: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.int16]:
+def _scanned(image: Float32[np.ndarray, "z y x"], random: np.random.Generator) -> Int16[np.ndarray, "z y x"]:
     """Blur within the slice (partial volume), add correlated noise, round to whole HU."""
     noise = ndimage.gaussian_filter(random.standard_normal(image.shape, dtype=np.float32), (0, 0.6, 0.6))
     blurred = ndimage.gaussian_filter(image, (0.3, 0.6, 0.6)) + noise * (_NOISE_HU / float(noise.std()))
-    rounded: NDArray[np.int16] = np.clip(np.rint(blurred), -1024, 3071).astype(np.int16)
+    rounded: Int16[np.ndarray, "z y x"] = np.clip(np.rint(blurred), -1024, 3071).astype(np.int16)
     return rounded
 
 
-def _volume(array: NDArray[np.int16] | NDArray[np.uint8]) -> Volume:
+def _volume(array: Int16[np.ndarray, "c z y x"] | UInt8[np.ndarray, "c z y x"]) -> Volume:
     sz, sy, sx = SPACING_MM
     nz, ny, nx = array.shape[1:]
     affine = (

@@ -5,10 +5,9 @@ Intensities are normalised before resampling, at the resolution they were measur
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Bool, Float32, Int16, Int32, Integer, Real, Shaped
 
 from autoseg.core.labels import IGNORE, OUTSIDE
 from autoseg.imaging.crop import nonzero_box
@@ -26,8 +25,6 @@ from autoseg.imaging.resampling import (
 )
 from planners.plan import Configuration, Plan
 
-I = TypeVar("I", bound=np.integer[Any])
-S = TypeVar("S", bound=np.generic)
 Shape = tuple[int, int, int]
 SpacingMm = tuple[float, float, float]
 
@@ -80,27 +77,31 @@ class GridMapping:
         a, b, c = self.transpose
         return (self.native_spacing_mm[a], self.native_spacing_mm[b], self.native_spacing_mm[c])
 
-    def crop(self, array: NDArray[S]) -> NDArray[S]:
+    def crop(self, array: Shaped[np.ndarray, "*lead z y x"]) -> Shaped[np.ndarray, "*lead crop_z crop_y crop_x"]:
         """Return a view of the array (..., z, y, x) on the native grid, transposed and cropped."""
         lead = array.ndim - 3
         view = array.transpose(*range(lead), *(lead + axis for axis in self.transpose))
         z, y, x = (slice(low, high) for low, high in zip(self.crop_lower, self.crop_upper, strict=True))
         return view[..., z, y, x]
 
-    def to_network(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    def to_network(self, image: Float32[np.ndarray, "c z y x"]) -> Float32[np.ndarray, "c new_z new_y new_x"]:
         """Return the image (c, z, y, x) on the network's grid: transposed, cropped, resampled with a cubic spline."""
         return self.resample(self.crop(image))
 
-    def label_to_network(self, label: NDArray[I]) -> NDArray[I]:
+    def label_to_network(self, label: Integer[np.ndarray, "z y x"]) -> Integer[np.ndarray, "new_z new_y new_x"]:
         """Return the label map (z, y, x) on the network's grid."""
         return self.resample_label(self.crop(label))
 
-    def resample(self, cropped: NDArray[np.float32]) -> NDArray[np.float32]:
+    def resample(
+        self, cropped: Float32[np.ndarray, "c crop_z crop_y crop_x"]
+    ) -> Float32[np.ndarray, "c new_z new_y new_x"]:
         """Resample a cropped image (c, z, y, x) with a cubic spline; thick slices are not interpolated."""
         orders = axis_orders(self.cropped_spacing_mm, self.network_spacing_mm, CUBIC)
         return resize(cropped, self.network_shape, orders)
 
-    def resample_label(self, cropped: NDArray[I]) -> NDArray[I]:
+    def resample_label(
+        self, cropped: Integer[np.ndarray, "crop_z crop_y crop_x"]
+    ) -> Integer[np.ndarray, "new_z new_y new_x"]:
         """Resample a cropped label map (z, y, x) by linear indicators; thick slices are not interpolated."""
         orders = axis_orders(self.cropped_spacing_mm, self.network_spacing_mm, LINEAR)
         return np.ascontiguousarray(resize_labels(cropped, self.network_shape, orders))
@@ -111,7 +112,7 @@ class GridMapping:
         z, y, x = (axis_operator(*n) for n in zip(self.network_shape, self.cropped_shape, orders, strict=True))
         return (z, y, x)
 
-    def crop_to_native(self, cropped: NDArray[S]) -> NDArray[S]:
+    def crop_to_native(self, cropped: Shaped[np.ndarray, "crop_z crop_y crop_x"]) -> Shaped[np.ndarray, "z y x"]:
         """Paste a crop (z, y, x) at native resolution into zeros and transpose back to the native grid."""
         if cropped.shape != self.cropped_shape:
             msg = f"array {cropped.shape} is not the crop {self.cropped_shape}"
@@ -128,12 +129,14 @@ class Prepared:
     `mask` (z, y, x) is at native resolution, transposed and cropped, as `prepare_label` wants it.
     """
 
-    image: NDArray[np.float32]
+    image: Float32[np.ndarray, "c new_z new_y new_x"]
     mapping: GridMapping
-    mask: NDArray[np.bool_]
+    mask: Bool[np.ndarray, "crop_z crop_y crop_x"]
 
 
-def prepare_image(array: NDArray[Any], spacing_mm: SpacingMm, plan: Plan, configuration: Configuration) -> Prepared:
+def prepare_image(
+    array: Real[np.ndarray, "c z y x"], spacing_mm: SpacingMm, plan: Plan, configuration: Configuration
+) -> Prepared:
     """Return the image (c, z, y, x) on the grid that the configuration wants, normalised.
 
     Args:
@@ -167,7 +170,12 @@ def prepare_image(array: NDArray[Any], spacing_mm: SpacingMm, plan: Plan, config
     return Prepared(image=image, mapping=mapping, mask=box.mask)
 
 
-def prepare_label(label: NDArray[Any], mapping: GridMapping, plan: Plan, mask: NDArray[np.bool_]) -> NDArray[np.int16]:
+def prepare_label(
+    label: Integer[np.ndarray, "*labels z y x"],
+    mapping: GridMapping,
+    plan: Plan,
+    mask: Bool[np.ndarray, "crop_z crop_y crop_x"],
+) -> Int16[np.ndarray, "l new_z new_y new_x"]:
     """Return the reference on the network's grid as int16 (l, z, y, x).
 
     Args:
@@ -196,13 +204,13 @@ def prepare_label(label: NDArray[Any], mapping: GridMapping, plan: Plan, mask: N
     inside = [[int(value in entry.values) for value in values] for entry in foreground]
     # one row per region over the codes 0, 1 ..., and from the end OUTSIDE (-1) and IGNORE (-2)
     table = np.array([[0, *row, IGNORE, OUTSIDE] for row in inside], dtype=np.int16)
-    regions: NDArray[np.int16] = table[:, resampled]
+    regions: Int16[np.ndarray, "l new_z new_y new_x"] = table[:, resampled]
     return regions
 
 
 def foreground_locations(
-    label: NDArray[np.int16], n_foreground: int, generator: np.random.Generator
-) -> tuple[NDArray[np.int32], ...]:
+    label: Int16[np.ndarray, "l z y x"], n_foreground: int, generator: np.random.Generator
+) -> tuple[Int32[np.ndarray, "_places 3"], ...]:
     """Return for each foreground label up to MOST_LOCATIONS of its voxels, int32 (n, 3), in array order.
 
     `label` (l, z, y, x) is as `prepare_label` returns it; the voxels are drawn without replacement.
@@ -223,26 +231,26 @@ def _target_spacing_mm(configuration: Configuration, spacing_mm: SpacingMm) -> S
     return (z, y, x)
 
 
-def _translate(values: NDArray[Any], codes: dict[int, int]) -> NDArray[np.int16]:
+def _translate(values: Integer[np.ndarray, "z y x"], codes: dict[int, int]) -> Int16[np.ndarray, "z y x"]:
     """Look every label value up in `codes`; 0 stays 0."""
     table = np.full(max(codes, default=0) + 1, _UNDECLARED, dtype=np.int16)
     table[0] = 0
     table[list(codes)] = list(codes.values())
     if values.min() < 0 or values.max() >= len(table):
         raise _undeclared(values, codes)
-    coded: NDArray[np.int16] = table[values]
+    coded: Int16[np.ndarray, "z y x"] = table[values]
     if (coded == _UNDECLARED).any():
         raise _undeclared(values, codes)
     return coded
 
 
-def _undeclared(values: NDArray[Any], codes: dict[int, int]) -> ValueError:
+def _undeclared(values: Integer[np.ndarray, "z y x"], codes: dict[int, int]) -> ValueError:
     unknown = np.setdiff1d(values, [0, *codes])[:5].tolist()
     return ValueError(f"label values {unknown} are not declared; the plan has {sorted(codes)}")
 
 
-def _mark_outside(coded: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[np.int16]:
+def _mark_outside(coded: Shaped[np.ndarray, "z y x"], mask: Bool[np.ndarray, "z y x"]) -> Int16[np.ndarray, "z y x"]:
     """Background outside the mask becomes OUTSIDE; labelled voxels there stay what they are."""
-    marked: NDArray[np.int16] = coded.astype(np.int16)
+    marked: Int16[np.ndarray, "z y x"] = coded.astype(np.int16)
     marked[~mask & (marked == 0)] = OUTSIDE
     return marked

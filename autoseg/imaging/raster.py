@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Integer, Shaped
 
 from autoseg.core.errors import AutosegError
 from autoseg.core.files import write_atomically
@@ -102,7 +102,7 @@ def read_raster_label(path: Path) -> Volume:
     return Volume(array=indexes[np.newaxis, np.newaxis], grid=pixel_grid(path, (1, *indexes.shape)))
 
 
-def write_raster_label(path: Path, array: NDArray[Any]) -> None:
+def write_raster_label(path: Path, array: Integer[np.ndarray, "z y x"]) -> None:
     """Write a label map (1, y, x) as a gray PNG of 8 or 16 bits or a gray BMP of 8, verified by reading it again.
 
     Raises:
@@ -128,7 +128,7 @@ def write_raster_label(path: Path, array: NDArray[Any]) -> None:
     write_atomically(path, writer)
 
 
-def compare_written(read: Any, temporary: Path, array: NDArray[Any]) -> None:
+def compare_written(read: Any, temporary: Path, array: Integer[np.ndarray, "z y x"]) -> None:
     """Read a label map back and raise OSError when it is not (z, y, x) `array`."""
     try:
         back = read(temporary).array
@@ -139,7 +139,7 @@ def compare_written(read: Any, temporary: Path, array: NDArray[Any]) -> None:
         raise OSError(msg)
 
 
-def without_alpha(path: Path, array: NDArray[Any]) -> NDArray[Any]:
+def without_alpha(path: Path, array: Shaped[np.ndarray, " channel *axes"]) -> Shaped[np.ndarray, " kept *axes"]:
     """Drop the last of 2 or 4 channels (channel, ...): of gray always, of RGB when it is opaque everywhere.
 
     Raises:

@@ -13,13 +13,12 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float32, Float64, Int64, Integer
 from scipy import ndimage
 
-I = TypeVar("I", bound=np.integer[Any])
 Order = Literal[0, 1, 3]
 
 NEAREST: Order = 0
@@ -46,7 +45,7 @@ class Block(NamedTuple):
     row_stop: int
     column_start: int
     column_stop: int
-    matrix: NDArray[np.float32]
+    matrix: Float32[np.ndarray, "rows columns"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -60,8 +59,8 @@ class AxisOperator:
     n_in: int
     n_out: int
     order: Order
-    first: NDArray[np.int64]
-    weights: NDArray[np.float32]
+    first: Int64[np.ndarray, " n_out"]
+    weights: Float32[np.ndarray, "n_out width"]
     blocks: tuple[Block, ...]
 
     @property
@@ -155,14 +154,14 @@ def new_shape(
     return tuple(max(1, round(old / new * n)) for n, old, new in pairs)
 
 
-def apply_along(array: NDArray[np.float32], axis: int, operator: AxisOperator) -> NDArray[np.float32]:
+def apply_along(array: Float32[np.ndarray, "..."], axis: int, operator: AxisOperator) -> Float32[np.ndarray, "..."]:
     """Return the array with `operator` applied along `axis`; float32 in and out."""
     return apply_rows(array, axis, operator, rows=(0, operator.n_out))
 
 
 def apply_rows(
-    array: NDArray[np.float32], axis: int, operator: AxisOperator, *, rows: tuple[int, int], offset: int = 0
-) -> NDArray[np.float32]:
+    array: Float32[np.ndarray, "..."], axis: int, operator: AxisOperator, *, rows: tuple[int, int], offset: int = 0
+) -> Float32[np.ndarray, "..."]:
     """Return the outputs [rows[0], rows[1]) along `axis`, from the part of the input that begins at index `offset`.
 
     Inputs outside the part count as zero, so a part that vanishes outside a box gives the exact result.
@@ -185,7 +184,9 @@ def apply_rows(
     return result.reshape(*leading, rows[1] - rows[0], *trailing)
 
 
-def resize(array: NDArray[np.float32], shape: Sequence[int], order: Order | Sequence[Order]) -> NDArray[np.float32]:
+def resize(
+    array: Float32[np.ndarray, "c z y x"], shape: Sequence[int], order: Order | Sequence[Order]
+) -> Float32[np.ndarray, "c {shape[0]} {shape[1]} {shape[2]}"]:
     """Return the image (c, z, y, x) resized to `shape` (z, y, x), float32.
 
     `order` is one for all axes or one per axis. Cubic overshoot is clipped to the range that the channel has; where an
@@ -201,7 +202,9 @@ def resize(array: NDArray[np.float32], shape: Sequence[int], order: Order | Sequ
     return result
 
 
-def _resize_channel(source: NDArray[np.float32], shape: Sequence[int], orders: Sequence[Order]) -> NDArray[np.float32]:
+def _resize_channel(
+    source: Float32[np.ndarray, "z y x"], shape: Sequence[int], orders: Sequence[Order]
+) -> Float32[np.ndarray, "{shape[0]} {shape[1]} {shape[2]}"]:
     operators = [axis_operator(n, m, o) for n, m, o in zip(source.shape, shape, orders, strict=True)]
     smooth = tuple(axis for axis, operator in enumerate(operators) if operator.order != NEAREST)
     changed = [axis for axis in smooth if not operators[axis].identity]
@@ -217,7 +220,9 @@ def _resize_channel(source: NDArray[np.float32], shape: Sequence[int], orders: S
     return result
 
 
-def resize_labels(label: NDArray[I], shape: Sequence[int], orders: Order | Sequence[Order] = LINEAR) -> NDArray[I]:
+def resize_labels(
+    label: Integer[np.ndarray, "z y x"], shape: Sequence[int], orders: Order | Sequence[Order] = LINEAR
+) -> Integer[np.ndarray, "{shape[0]} {shape[1]} {shape[2]}"]:
     """Return the label map (z, y, x) resized to `shape`: the label with the largest interpolated indicator wins.
 
     Ties go to the label of the nearest voxel if it is among the tied, else to the smallest. Negative labels count as
@@ -237,7 +242,11 @@ def resize_labels(label: NDArray[I], shape: Sequence[int], orders: Order | Seque
     return _vote(label, nearest, operators)
 
 
-def _vote(label: NDArray[I], nearest: NDArray[I], operators: Sequence[AxisOperator]) -> NDArray[I]:
+def _vote(
+    label: Integer[np.ndarray, "z y x"],
+    nearest: Integer[np.ndarray, "new_z new_y new_x"],
+    operators: Sequence[AxisOperator],
+) -> Integer[np.ndarray, "new_z new_y new_x"]:
     """Give each voxel the label whose indicators weigh most; a small bonus lets `nearest` decide ties."""
     boxes = _boxes(label)
     most = max(boxes, key=lambda value: math.prod(part.stop - part.start for part in boxes[value]))
@@ -264,8 +273,8 @@ def _vote(label: NDArray[I], nearest: NDArray[I], operators: Sequence[AxisOperat
 
 
 def _resize_box(
-    indicator: NDArray[np.float32], lower: Sequence[int], operators: Sequence[AxisOperator]
-) -> tuple[tuple[slice, ...], NDArray[np.float32]]:
+    indicator: Float32[np.ndarray, "z y x"], lower: Sequence[int], operators: Sequence[AxisOperator]
+) -> tuple[tuple[slice, ...], Float32[np.ndarray, "new_z new_y new_x"]]:
     """Resize a part that begins at `lower` and is zero elsewhere; return where it lands and its values there."""
     target = []
     for axis, operator in enumerate(operators):
@@ -275,7 +284,7 @@ def _resize_box(
     return tuple(target), indicator
 
 
-def _boxes(label: NDArray[I]) -> dict[int, tuple[slice, ...]]:
+def _boxes(label: Integer[np.ndarray, "z y x"]) -> dict[int, tuple[slice, ...]]:
     """Return the bounding box of every label value that occurs, in ascending order."""
     lowest, highest = int(label.min()), int(label.max())
     if highest - lowest < _DENSE_VALUES:
@@ -286,7 +295,9 @@ def _boxes(label: NDArray[I]) -> dict[int, tuple[slice, ...]]:
     return {value: box for value, box in zip(values, ndimage.find_objects(numbered), strict=True) if box is not None}
 
 
-def _taps(n_in: int, n_out: int, order: Order) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _taps(
+    n_in: int, n_out: int, order: Order
+) -> tuple[Int64[np.ndarray, "{n_out} taps"], Float64[np.ndarray, "{n_out} taps"]]:
     """Return consecutive columns (n_out, taps), not yet clamped to the axis, and their weights."""
     if order == NEAREST or n_in == n_out:
         columns = (2 * np.arange(n_out, dtype=np.int64) + 1) * n_in // (2 * n_out)
@@ -306,7 +317,9 @@ def _taps(n_in: int, n_out: int, order: Order) -> tuple[NDArray[np.int64], NDArr
     raise ValueError(msg)
 
 
-def _dense(first: NDArray[np.int64], weights: NDArray[np.float32], row_start: int, row_stop: int) -> Block:
+def _dense(
+    first: Int64[np.ndarray, " n_out"], weights: Float32[np.ndarray, "n_out width"], row_start: int, row_stop: int
+) -> Block:
     width = weights.shape[1]
     start, stop = int(first[row_start]), int(first[row_stop - 1]) + width
     matrix = np.zeros((row_stop - row_start, stop - start), dtype=np.float32)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Bool, Integer
 
 from autoseg.core.labels import IGNORE
 from autoseg.core.scores import LabelScore, dice_of, iou_of
@@ -12,14 +12,15 @@ from autoseg.imaging.metrics import confusion_counts, diagonal_mm, surface_score
 from autoseg.imaging.volume import Grid
 from planners.fingerprint import Label
 
-Integers = NDArray[np.integer]
-Mask = NDArray[np.bool_]
+LabelMap = Integer[np.ndarray, "z y x"]
+Reference = Integer[np.ndarray, "*masks z y x"]
+Mask = Bool[np.ndarray, "z y x"]
 _ML_PER_MM3 = 1e-3
 _LARGEST_TABLE = 1 << 16
 
 
 def score_case(
-    prediction: Integers, reference: Integers, labels: Sequence[Label], grid: Grid, tolerance_mm: float | None = None
+    prediction: LabelMap, reference: Reference, labels: Sequence[Label], grid: Grid, tolerance_mm: float | None = None
 ) -> tuple[LabelScore, ...]:
     """Compare two label maps on one grid, label by label, in the order of the foreground `labels`.
 
@@ -46,7 +47,7 @@ def score_case(
     )
 
 
-def values_in(array: Integers) -> tuple[int, ...]:
+def values_in(array: Integer[np.ndarray, "..."]) -> tuple[int, ...]:
     """Return the distinct values of an integer array, ascending.
 
     >>> values_in(np.array([[0, 3], [3, 1]]))
@@ -60,14 +61,14 @@ def values_in(array: Integers) -> tuple[int, ...]:
     return tuple(int(v) for v in np.unique(array))
 
 
-def _annotated(reference: Integers, ignored: Sequence[Label]) -> Mask | None:
+def _annotated(reference: Reference, ignored: Sequence[Label]) -> Mask | None:
     """Return where the reference counts; None when it does everywhere."""
     values = [value for label in ignored for value in label.values]
     return np.isin(reference, values, invert=True) if values and reference.ndim == 3 else None
 
 
 def _all_at_once(
-    prediction: Integers, reference: Integers, labels: Sequence[Label], counted: Mask | None
+    prediction: LabelMap, reference: LabelMap, labels: Sequence[Label], counted: Mask | None
 ) -> list[tuple[int, int, int]]:
     values = [label.values[0] for label in labels]
     indexes = _class_indexes(reference, values)
@@ -78,7 +79,7 @@ def _all_at_once(
 
 
 def _masks(
-    prediction: Integers, reference: Integers, indexed: tuple[int, Label], counted: Mask | None
+    prediction: LabelMap, reference: Reference, indexed: tuple[int, Label], counted: Mask | None
 ) -> tuple[Mask, Mask]:
     """Return where prediction and reference hold the (index, label)."""
     index, label = indexed
@@ -92,13 +93,13 @@ def _one_label(prediction: Mask, reference: Mask) -> tuple[int, int, int]:
     return both, int(np.count_nonzero(prediction)) - both, int(np.count_nonzero(reference)) - both
 
 
-def _class_indexes(array: Integers, values: Sequence[int]) -> Integers:
+def _class_indexes(array: LabelMap, values: Sequence[int]) -> LabelMap:
     """Map the i-th of `values` to i + 1 and everything else to 0."""
     if all(0 <= value < _LARGEST_TABLE for value in values) and array.size and array.max() < _LARGEST_TABLE:
         table = np.zeros(_LARGEST_TABLE, dtype=np.int16)
         table[list(values)] = np.arange(1, len(values) + 1)
         return np.asarray(table[np.maximum(array, 0)])
-    indexes: Integers = np.zeros(array.shape, dtype=np.int16)
+    indexes: LabelMap = np.zeros(array.shape, dtype=np.int16)
     for index, value in enumerate(values):
         indexes[array == value] = index + 1
     return indexes

@@ -8,11 +8,11 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import blosc2
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float32, Int16, Int32, Shaped
 
 from autoseg.core.errors import AutosegError
 from autoseg.core.files import TEMPORARY_PREFIX, write_atomically, write_bytes
@@ -74,9 +74,9 @@ class CaseRecord:
 def write_case(
     folder: Path,
     case: StoredCase,
-    image: NDArray[np.float32],
-    label: NDArray[np.int16],
-    locations: Sequence[NDArray[np.int32]],
+    image: Float32[np.ndarray, "c z y x"],
+    label: Int16[np.ndarray, "l z y x"],
+    locations: Sequence[Int32[np.ndarray, "_places 3"]],
 ) -> CaseRecord:
     """Write a case; its record appears when everything else is in place.
 
@@ -138,7 +138,7 @@ class CaseStore:
         """Return the case's way to the network's grid and back."""
         return self.record(name).case.mapping
 
-    def read_image(self, name: str, lower: Sequence[int], upper: Sequence[int]) -> NDArray[np.float32]:
+    def read_image(self, name: str, lower: Sequence[int], upper: Sequence[int]) -> Float32[np.ndarray, "c z y x"]:
         """Return the part [lower, upper) (z, y, x) of the image, float32 (c, ...).
 
         Raises:
@@ -148,11 +148,11 @@ class CaseStore:
         """
         return self._read(name, self.record(name).image, lower, upper)
 
-    def read_label(self, name: str, lower: Sequence[int], upper: Sequence[int]) -> NDArray[np.int16]:
+    def read_label(self, name: str, lower: Sequence[int], upper: Sequence[int]) -> Int16[np.ndarray, "l z y x"]:
         """Return the part [lower, upper) (z, y, x) of the label, int16 (l, ...); errors as `read_image`."""
         return self._read(name, self.record(name).label, lower, upper)
 
-    def locations(self, name: str) -> tuple[NDArray[np.int32], ...]:
+    def locations(self, name: str) -> tuple[Int32[np.ndarray, "_places 3"], ...]:
         """Return the remembered voxels (n, 3) of each foreground label.
 
         Raises:
@@ -185,7 +185,9 @@ class CaseStore:
             return False
         return digest_file(path) == file.sha256
 
-    def _read(self, name: str, file: StoredFile, lower: Sequence[int], upper: Sequence[int]) -> NDArray[Any]:
+    def _read(
+        self, name: str, file: StoredFile, lower: Sequence[int], upper: Sequence[int]
+    ) -> Shaped[np.ndarray, "lead z y x"]:
         shape = self.shape(name)
         if not all(0 <= low <= high <= n for low, high, n in zip(lower, upper, shape, strict=True)):
             msg = f"case {name}: part {tuple(lower)}..{tuple(upper)} is not inside {shape}"
@@ -221,7 +223,7 @@ def chunk_shapes(shape: Sequence[int], patch: Sequence[int], item_bytes: int) ->
     return (chunk[0], chunk[1], chunk[2]), (block[0], block[1], block[2])
 
 
-def _write_array(path: Path, array: NDArray[Any], patch: Shape) -> StoredFile:
+def _write_array(path: Path, array: Shaped[np.ndarray, "lead z y x"], patch: Shape) -> StoredFile:
     chunk, block = chunk_shapes(array.shape[1:], patch, array.itemsize)
     chunk = _within(chunk, array.shape[1:])
 
@@ -238,7 +240,7 @@ def _write_array(path: Path, array: NDArray[Any], patch: Shape) -> StoredFile:
     return _stored(path)
 
 
-def _write_locations(path: Path, locations: Sequence[NDArray[np.int32]]) -> StoredFile:
+def _write_locations(path: Path, locations: Sequence[Int32[np.ndarray, "_places 3"]]) -> StoredFile:
     together = np.concatenate([np.empty((0, 3), np.int32), *locations])
     buffer = io.BytesIO()
     np.lib.format.write_array(buffer, together, allow_pickle=False)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Integer, Shaped
 
 from autoseg.core.errors import AutosegError
 from autoseg.core.files import write_atomically
@@ -94,7 +94,7 @@ def read_tiff_label(path: Path) -> Volume:
         return read_raster_label(path) if stack.palette else _volume(path, stack)
 
 
-def write_tiff_label(path: Path, array: NDArray[Any], grid: Grid) -> None:
+def write_tiff_label(path: Path, array: Integer[np.ndarray, "z y x"], grid: Grid) -> None:
     """Write a label map (z, y, x) as a gray TIFF, one page a slice, with ImageJ's voxel size when it is not 1 mm."""
     import tifffile
 
@@ -196,7 +196,7 @@ def _volume(path: Path, stack: _Stack) -> Volume:
     return Volume(array=array, grid=_grid(path, stack))
 
 
-def _decoded(path: Path, stack: _Stack) -> NDArray[Any]:
+def _decoded(path: Path, stack: _Stack) -> Shaped[np.ndarray, "..."]:
     """Return the pixels in the axes of the series, through tifffile or, for its compression, through Pillow."""
     series = stack.series
     try:
@@ -215,7 +215,7 @@ def _decoded(path: Path, stack: _Stack) -> NDArray[Any]:
     return pixels.reshape(series.shape)
 
 
-def _through_pillow(path: Path, stack: _Stack) -> NDArray[Any]:
+def _through_pillow(path: Path, stack: _Stack) -> Shaped[np.ndarray, "..."]:
     from PIL import Image
 
     with Image.open(path) as image:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Shaped
 
 Affine = tuple[tuple[float, float, float, float], ...]
 
@@ -33,7 +33,7 @@ class Grid:
 class Volume:
     """An array (channel, z, y, x) on a grid."""
 
-    array: NDArray[np.generic]
+    array: Shaped[np.ndarray, "channel z y x"]
     grid: Grid
     channel_names: tuple[str, ...] = ()
 

@@ -1,10 +1,9 @@
 """One door for what is written: `write_label` (same grid and format as its image) and `write_image`."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Shaped, UInt8, UInt16
 
 from autoseg.core.errors import AutosegError
 from autoseg.imaging.itk import write_itk_label
@@ -31,7 +30,9 @@ def label_ending(image: Path) -> str:
     return _LABEL_ENDINGS.get(ending, ending)
 
 
-def write_label(path: Path, array: NDArray[np.uint8] | NDArray[np.uint16], like: Path | Volume) -> None:
+def write_label(
+    path: Path, array: UInt8[np.ndarray, "z y x"] | UInt16[np.ndarray, "z y x"], like: Path | Volume
+) -> None:
     """Write a label map (z, y, x) on the grid of `like`, atomically, and verify it by reading it again.
 
     The ending of `path` chooses the format; `label_ending` gives the one that fits an image. NIfTI keeps every geometry
@@ -74,7 +75,7 @@ def write_image(path: Path, volume: Volume) -> None:
     write_nifti_image(path, volume)
 
 
-def _check(array: NDArray[Any], grid: Grid) -> None:
+def _check(array: Shaped[np.ndarray, "..."], grid: Grid) -> None:
     if array.dtype not in (np.uint8, np.uint16) or array.shape != grid.shape:
         msg = f"a label map is uint8 or uint16 of shape {grid.shape}, not {array.dtype} {array.shape}"
         raise ValueError(msg)

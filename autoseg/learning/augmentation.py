@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from jaxtyping import Float32, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -18,8 +18,10 @@ CHANNEL_PROBABILITY = 0.5  # blur and low resolution change each channel of a ch
 _KERNEL_SIGMAS = 3.0  # half width of the blur kernel: 6 sigma + 0.5 rounded to odd covers the Gaussian to 0.3 %
 _EPS = 1e-7
 
-Rows = NDArray[np.intp]
-Values = NDArray[np.float32]
+Rows = Int[np.ndarray, " chosen"]
+Values = Float32[np.ndarray, "chosen channel"]
+Image = Float32[Tensor, "*spatial"]
+Images = Float32[Tensor, "batch channel *spatial"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +79,7 @@ def draw_intensity(augmentation: Augmentation, batch: int, channels: int, random
     )
 
 
-def apply_intensity(images: Tensor, draw: IntensityDraw, *, in_plane_only: bool) -> Tensor:
+def apply_intensity(images: Images, draw: IntensityDraw, *, in_plane_only: bool) -> Images:
     """Return `images` (batch, channel, *spatial) float32, changed in place as drawn."""
     if draw.noise.rows.size:
         _apply_noise(images, draw.noise, draw.noise_seed)
@@ -105,14 +107,14 @@ def _entries(change: Change) -> list[tuple[int, int, float]]:
     ]
 
 
-def _apply_noise(images: Tensor, change: Change, seed: int) -> None:
+def _apply_noise(images: Images, change: Change, seed: int) -> None:
     generator = torch.Generator(device=images.device).manual_seed(seed)
     for row, channel, std in _entries(change):
         noise = torch.empty(images.shape[2:], device=images.device, dtype=images.dtype)
         images[row, channel] += noise.normal_(0.0, std, generator=generator)
 
 
-def gaussian_blur(image: Tensor, sigma_voxels: float) -> Tensor:
+def gaussian_blur(image: Image, sigma_voxels: float) -> Image:
     """Return the image (*spatial) convolved with a Gaussian of `sigma_voxels` along each axis, edges reflected."""
     radius = max(1, round(_KERNEL_SIGMAS * sigma_voxels + 0.25))
     offsets = torch.arange(-radius, radius + 1, device=image.device, dtype=image.dtype)
@@ -129,14 +131,14 @@ def gaussian_blur(image: Tensor, sigma_voxels: float) -> Tensor:
     return image
 
 
-def change_contrast(image: Tensor, factor: float) -> Tensor:
+def change_contrast(image: Image, factor: float) -> Image:
     """Return the image with its distance from the mean times `factor`, clipped to the range it had."""
     low, high = torch.aminmax(image)
     mean = image.mean()
     return ((image - mean) * factor + mean).clamp(low, high)
 
 
-def lower_resolution(image: Tensor, scale: float, *, in_plane_only: bool) -> Tensor:
+def lower_resolution(image: Image, scale: float, *, in_plane_only: bool) -> Image:
     """Return the image (*spatial) sampled down by `scale` (nearest) and up again (linear).
 
     The first axis keeps its resolution when `in_plane_only`.
@@ -150,7 +152,7 @@ def lower_resolution(image: Tensor, scale: float, *, in_plane_only: bool) -> Ten
     return up[0, 0]
 
 
-def change_gamma(image: Tensor, exponent: float) -> Tensor:
+def change_gamma(image: Image, exponent: float) -> Image:
     """Return the image after x -> x**exponent on its range scaled to [0, 1]; mean and std are restored."""
     low, high = torch.aminmax(image)
     span = high - low

@@ -5,11 +5,10 @@ from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from jaxtyping import Float32, Int16, Int32
 from torch import Tensor
 
 from autoseg.core.labels import OUTSIDE
@@ -21,13 +20,15 @@ from planners.plan import Configuration
 CACHE_BYTES = 512 << 20
 """Whole cases are kept in memory up to this size; small data sets are then read from disk once."""
 
+_Case = tuple[Float32[np.ndarray, "c z y x"], Int16[np.ndarray, "l z y x"]]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """One training batch on the device; `wait_s` is the time the training step waited for it."""
 
-    images: Tensor
-    labels: Tensor
+    images: Float32[Tensor, "batch channel *patch"]
+    labels: Int16[Tensor, "batch l *patch"]
     names: tuple[str, ...]
     wait_s: float
 
@@ -53,8 +54,8 @@ class MemorySource:
         self._source = source
         self._limit = limit_bytes
         self._held = 0
-        self._cases: OrderedDict[str, tuple[NDArray[np.float32], NDArray[np.int16]]] = OrderedDict()
-        self._locations: dict[str, tuple[NDArray[np.int32], ...]] = {}
+        self._cases: OrderedDict[str, _Case] = OrderedDict()
+        self._locations: dict[str, tuple[Int32[np.ndarray, "_places 3"], ...]] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -65,27 +66,27 @@ class MemorySource:
         """Shape (z, y, x) of a case."""
         return self._source.shape(name)
 
-    def read_image(self, name: str, lower: tuple[int, ...], upper: tuple[int, ...]) -> NDArray[np.float32]:
+    def read_image(self, name: str, lower: tuple[int, ...], upper: tuple[int, ...]) -> Float32[np.ndarray, "c z y x"]:
         """Image (c, z, y, x) between two corners."""
         held = self._hold(name)
         if held is None:
             return self._source.read_image(name, lower, upper)
         return held[0][(slice(None), *map(slice, lower, upper))]
 
-    def read_label(self, name: str, lower: tuple[int, ...], upper: tuple[int, ...]) -> NDArray[np.int16]:
+    def read_label(self, name: str, lower: tuple[int, ...], upper: tuple[int, ...]) -> Int16[np.ndarray, "l z y x"]:
         """Label (l, z, y, x) between two corners."""
         held = self._hold(name)
         if held is None:
             return self._source.read_label(name, lower, upper)
         return held[1][(slice(None), *map(slice, lower, upper))]
 
-    def locations(self, name: str) -> tuple[NDArray[np.int32], ...]:
+    def locations(self, name: str) -> tuple[Int32[np.ndarray, "_places 3"], ...]:
         """Voxels (n, 3) of each foreground label, capped."""
         if name not in self._locations:
             self._locations[name] = self._source.locations(name)
         return self._locations[name]
 
-    def _hold(self, name: str) -> tuple[NDArray[np.float32], NDArray[np.int16]] | None:
+    def _hold(self, name: str) -> _Case | None:
         if name in self._cases:
             self._cases.move_to_end(name)
             return self._cases[name]
@@ -114,7 +115,7 @@ class Feeder:
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="autoseg-reader")
         self._ahead: tuple[int, Future[tuple[BatchDraw, list[SourceBlock]]]] | None = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Feeder":  # noqa: PYI034 (what checks types in tests takes Self only in classes of its own)
         """Return the feeder; leaving the block ends its thread."""
         return self
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from jaxtyping import Real, UInt8, UInt16
 
 from autoseg.core.errors import AutosegError, ResourceError
 from autoseg.imaging.preparation import Prepared, SpacingMm, prepare_image
@@ -15,7 +15,7 @@ from autoseg.learning.model_files import LoadedModel, LoadedNetwork, plan_output
 from autoseg.learning.sliding_window import WindowPredictor
 from planners.plan import Configuration, Plan
 
-LabelMap = NDArray[np.uint8] | NDArray[np.uint16]
+LabelMap = UInt8[np.ndarray, "z y x"] | UInt16[np.ndarray, "z y x"]
 
 _DEVICE_SHARE = 0.75  # of the free memory of a GPU: the rest is for the convolutions' workspaces
 _SPACING_MARGIN = 1.5  # spacing this many times beyond all training cases is outside what the model has seen
@@ -38,7 +38,7 @@ class Segmenter:
     configuration: Configuration
     predictor: WindowPredictor
 
-    def prepare(self, array: NDArray[Any], spacing_mm: SpacingMm) -> Prepared:
+    def prepare(self, array: Real[np.ndarray, "c z y x"], spacing_mm: SpacingMm) -> Prepared:
         """Return the image (c, z, y, x) as the network wants it.
 
         Raises:
@@ -98,7 +98,9 @@ def inference_dtype(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
-def unlike_training(model: LoadedModel, array: NDArray[Any], spacing_mm: SpacingMm, dimensions: int) -> tuple[str, ...]:
+def unlike_training(
+    model: LoadedModel, array: Real[np.ndarray, "c z y x"], spacing_mm: SpacingMm, dimensions: int
+) -> tuple[str, ...]:
     """Return in words, with numbers, how an image (c, z, y, x) differs from all that the model was trained on."""
     cases = model.fingerprint.cases
     found = []
@@ -117,7 +119,7 @@ def unlike_training(model: LoadedModel, array: NDArray[Any], spacing_mm: Spacing
     return tuple(found)
 
 
-def _unlike_intensities(model: LoadedModel, array: NDArray[Any]) -> Iterator[str]:
+def _unlike_intensities(model: LoadedModel, array: Real[np.ndarray, "c z y x"]) -> Iterator[str]:
     """Yield a sentence for each channel with a fixed scale none of whose voxels look like a trained structure."""
     schemes = model.plan.configuration(model.record.configuration).normalizations
     for values, channel, normalization in zip(array, model.fingerprint.channels, schemes, strict=False):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from jaxtyping import Float, Float32, Int64, Integer
 from torch import Tensor
 from torch.nn import functional
 
@@ -18,6 +19,7 @@ SMOOTH = 1e-5
 TOPK_FRACTION = 0.1  # share of the hardest voxels that the TopK cross-entropy keeps; nnU-Net's value
 
 LossName = Literal["dice-ce", "ce", "dice-topk"]
+Loss = Float32[Tensor, ""]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +32,11 @@ class LossOptions:
     level_weights: tuple[float, ...] | None = None
 
 
-def segmentation_loss(logits: Tensor | Sequence[Tensor], target: Tensor, options: LossOptions) -> Tensor:
+def segmentation_loss(
+    logits: Float[Tensor, "batch outputs *spatial"] | Sequence[Float[Tensor, "batch outputs ..."]],
+    target: Integer[Tensor, "batch labels *spatial"],
+    options: LossOptions,
+) -> Loss:
     """Return the scalar loss of one output or of all deep-supervision outputs, full resolution first.
 
     Args:
@@ -52,21 +58,29 @@ def segmentation_loss(logits: Tensor | Sequence[Tensor], target: Tensor, options
     return total
 
 
-def _resize_target(target: Tensor, shape: torch.Size) -> Tensor:
+def _resize_target(
+    target: Integer[Tensor, "batch labels *spatial"], shape: torch.Size
+) -> Integer[Tensor, "batch labels *coarse"]:
     if target.shape[2:] == shape:
         return target
     resized: Tensor = functional.interpolate(target.float(), size=tuple(shape), mode="nearest-exact")
     return resized.to(target.dtype)
 
 
-def _single_loss(logits: Tensor, target: Tensor, options: LossOptions) -> Tensor:
+def _single_loss(
+    logits: Float[Tensor, "batch outputs *spatial"],
+    target: Integer[Tensor, "batch labels *spatial"],
+    options: LossOptions,
+) -> Loss:
     logits = logits.float()
     if options.target == "labels":
         return _label_loss(logits, target[:, 0].long(), options)
     return _region_loss(logits, target, options)
 
 
-def _label_loss(logits: Tensor, target: Tensor, options: LossOptions) -> Tensor:
+def _label_loss(
+    logits: Float32[Tensor, "batch outputs *spatial"], target: Int64[Tensor, " batch *spatial"], options: LossOptions
+) -> Loss:
     log_probabilities = functional.log_softmax(logits, dim=1)
     voxel_loss = functional.nll_loss(log_probabilities, target, ignore_index=IGNORE, reduction="none")
     valid = target != IGNORE
@@ -86,7 +100,11 @@ def _label_loss(logits: Tensor, target: Tensor, options: LossOptions) -> Tensor:
     return entropy + _dice_loss(probabilities, reference, batch_dice=options.batch_dice)
 
 
-def _region_loss(logits: Tensor, target: Tensor, options: LossOptions) -> Tensor:
+def _region_loss(
+    logits: Float32[Tensor, "batch outputs *spatial"],
+    target: Integer[Tensor, "batch outputs *spatial"],
+    options: LossOptions,
+) -> Loss:
     valid = (target != IGNORE).float()
     reference = (target > 0).float()
     voxel_loss = functional.binary_cross_entropy_with_logits(logits, reference, reduction="none") * valid
@@ -96,7 +114,12 @@ def _region_loss(logits: Tensor, target: Tensor, options: LossOptions) -> Tensor
     return entropy + _dice_loss(torch.sigmoid(logits) * valid, reference, batch_dice=options.batch_dice)
 
 
-def _dice_loss(probabilities: Tensor, reference: Tensor, *, batch_dice: bool) -> Tensor:
+def _dice_loss(
+    probabilities: Float32[Tensor, "batch classes *spatial"],
+    reference: Float32[Tensor, "batch classes *spatial"],
+    *,
+    batch_dice: bool,
+) -> Loss:
     axes = tuple(range(2, probabilities.ndim))
     if batch_dice:
         axes = (0, *axes)

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from planners.plan import Architecture, Configuration, Stage
@@ -69,7 +70,7 @@ class ResidualBlock(nn.Module):
         self.skip = nn.Sequential(*skip)
         self.activation = nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "batch features *spatial"]) -> Float[Tensor, "batch outputs *strided"]:
         """Return the block's output, shape (batch, outputs, *spatial / stride)."""
         output: Tensor = self.activation(self.second(self.first(x)) + self.skip(x))
         return output
@@ -86,7 +87,9 @@ class AttentionGate(nn.Module):
         self.project_gate = _convolution(gate, hidden, ones, ones)
         self.weight = nn.Sequential(nn.ReLU(inplace=True), _convolution(hidden, 1, ones, ones), nn.Sigmoid())
 
-    def forward(self, skip: Tensor, gate: Tensor) -> Tensor:
+    def forward(
+        self, skip: Float[Tensor, "batch features *spatial"], gate: Float[Tensor, "batch gating *spatial"]
+    ) -> Float[Tensor, "batch features *spatial"]:
         """Return `skip` times a weight in (0, 1) per voxel."""
         weighted: Tensor = skip * self.weight(self.project_skip(skip) + self.project_gate(gate))
         return weighted
@@ -125,7 +128,9 @@ class DecoderLevel(nn.Module):
         ]
         self.blocks = nn.Sequential(*blocks)
 
-    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "batch below *coarse"], skip: Float[Tensor, "batch features *spatial"]
+    ) -> Float[Tensor, "batch features *spatial"]:
         """Return features at the skip's resolution, shape (batch, level features, *spatial)."""
         up = self.up(x)
         gated = skip if self.gate is None else self.gate(skip, up)
@@ -165,7 +170,9 @@ class UNet(nn.Module):
         if configuration.architecture == "residual-unet":
             self._silence_residual_branches()
 
-    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
+    def forward(
+        self, x: Float[Tensor, "batch channels *spatial"]
+    ) -> Float[Tensor, "batch outputs *spatial"] | list[Float[Tensor, "batch outputs ..."]]:
         """Return logits: a list, full resolution first, in training with deep supervision, else one tensor."""
         x = self.stem(x)
         skips = []

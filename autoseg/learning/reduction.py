@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from jaxtyping import Float32, Int64, Integer, UInt8, UInt16
 from torch import Tensor
 
 from autoseg.imaging.preparation import GridMapping
@@ -30,6 +30,8 @@ _UINT8_CLASSES = 256
 
 Run = Callable[[Callable[[Any], None], Iterable[Any]], Iterable[None]]
 Operators = tuple[AxisOperator, AxisOperator, AxisOperator]
+Tile = Float32[Tensor, "plane k y x"]
+TileLabels = Integer[Tensor, "native_z native_y native_x"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -43,9 +45,9 @@ class _Part:
     lower: int
     upper: int
     source: slice
-    left: Tensor | None = None
-    right: Tensor | None = None
-    weight: Tensor | None = None
+    left: Int64[Tensor, " outputs"] | None = None
+    right: Int64[Tensor, " outputs"] | None = None
+    weight: Float32[Tensor, " outputs"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,7 +63,9 @@ class Band:
     target: Target
     device: torch.device
 
-    def labels(self, planes: Tensor, first: int, last: int, run: Run = map) -> Tensor:
+    def labels(
+        self, planes: Float32[Tensor, "plane k rows x"], first: int, last: int, run: Run = map
+    ) -> Integer[Tensor, "native_z native_rows native_x"]:
         """Return the class indexes (last - first, rows, x) of native planes `first` to `last`, uint8 or int32.
 
         Args:
@@ -110,7 +114,7 @@ class Reduction:
         classes = self.outputs + (self.target == "regions")
         return np.uint8 if classes <= _UINT8_CLASSES else np.uint16
 
-    def blank(self, shape: Shape) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    def blank(self, shape: Shape) -> UInt8[np.ndarray, "z y x"] | UInt16[np.ndarray, "z y x"]:
         """Return zeros of the type that holds every class index."""
         return np.zeros(shape, np.uint8) if self.dtype is np.uint8 else np.zeros(shape, np.uint16)
 
@@ -174,7 +178,9 @@ def _parts(operator: AxisOperator, rows: tuple[int, int], edge: int, device: tor
     return tuple(parts)
 
 
-def _interpolate(logits: Tensor, parts: tuple[_Part, _Part, _Part]) -> Tensor:
+def _interpolate(
+    logits: Float32[Tensor, "z y x"], parts: tuple[_Part, _Part, _Part]
+) -> Float32[Tensor, "native_z native_y native_x"]:
     """Return one class's logits (z, y, x) of a tile on the native grid; the fastest axis first, while it is small."""
     for axis in (2, 1, 0):
         part = parts[axis]
@@ -189,7 +195,7 @@ def _interpolate(logits: Tensor, parts: tuple[_Part, _Part, _Part]) -> Tensor:
     return logits
 
 
-def _extremes(tile: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _extremes(tile: Tile) -> tuple[Float32[np.ndarray, " k"], Float32[np.ndarray, " k"]]:
     """Return the smallest and the largest logit of each class; NumPy, because it stays on one core (see TILE_EDGE)."""
     if tile.device.type != "cpu":
         smallest, largest = torch.aminmax(tile.transpose(0, 1).flatten(1), dim=1)
@@ -198,13 +204,13 @@ def _extremes(tile: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return values.min(axis=1), values.max(axis=1)
 
 
-def _candidates(tile: Tensor) -> list[int]:
+def _candidates(tile: Tile) -> list[int]:
     """Return the classes that can be the largest somewhere: interpolation stays between smallest and largest."""
     smallest, largest = _extremes(tile)
     return [int(index) for index in np.flatnonzero(largest >= smallest.max())]
 
 
-def _largest(tile: Tensor, parts: tuple[_Part, _Part, _Part], kind: torch.dtype) -> Tensor:
+def _largest(tile: Tile, parts: tuple[_Part, _Part, _Part], kind: torch.dtype) -> TileLabels:
     """Return the class with the largest logit (the first of equals) in a tile (plane, k, y, x)."""
     classes = _candidates(tile)
     best: Tensor | None = None
@@ -221,7 +227,7 @@ def _largest(tile: Tensor, parts: tuple[_Part, _Part, _Part], kind: torch.dtype)
     return label
 
 
-def _last_above_half(tile: Tensor, parts: tuple[_Part, _Part, _Part], kind: torch.dtype) -> Tensor:
+def _last_above_half(tile: Tile, parts: tuple[_Part, _Part, _Part], kind: torch.dtype) -> TileLabels:
     """Return 1 + the last region whose probability is above 0.5, that is, whose logit is above 0; else 0."""
     shape = tuple(part.upper - part.lower for part in parts)
     label = torch.zeros(shape, dtype=kind, device=tile.device)

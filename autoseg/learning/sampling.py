@@ -4,10 +4,10 @@ A step's draw depends on nothing that came before, so a resumed training sees wh
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float32, Int16, Int32
 
 from autoseg.learning.augmentation import IntensityDraw, draw_intensity
 from autoseg.learning.spatial import SpatialDraw, draw_matrix, draw_mirror
@@ -17,6 +17,7 @@ JITTER = 0.25
 """A forced foreground voxel lies within this fraction of the patch edge around the patch's centre, not always on it."""
 
 
+@runtime_checkable
 class CaseSource(Protocol):
     """Stored cases of one configuration; corners are half-open and inside the image."""
 
@@ -27,13 +28,13 @@ class CaseSource(Protocol):
     def shape(self, name: str) -> tuple[int, int, int]:
         """Shape (z, y, x) of a case."""
 
-    def read_image(self, name: str, lower: tuple[int, ...], upper: tuple[int, ...]) -> NDArray[np.float32]:
+    def read_image(self, name: str, lower: tuple[int, ...], upper: tuple[int, ...]) -> Float32[np.ndarray, "c z y x"]:
         """Image (c, z, y, x) between two corners."""
 
-    def read_label(self, name: str, lower: tuple[int, ...], upper: tuple[int, ...]) -> NDArray[np.int16]:
+    def read_label(self, name: str, lower: tuple[int, ...], upper: tuple[int, ...]) -> Int16[np.ndarray, "l z y x"]:
         """Label (l, z, y, x) between two corners."""
 
-    def locations(self, name: str) -> tuple[NDArray[np.int32], ...]:
+    def locations(self, name: str) -> tuple[Int32[np.ndarray, "_places 3"], ...]:
         """Voxels (n, 3) of each foreground label, capped."""
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from autoseg.learning.windows import Span
@@ -17,8 +17,8 @@ Window = tuple[Span, Span, Span]
 class Reach:
     """Which planes (lower to upper, both rising) each plane of the result is made from."""
 
-    lower: NDArray[np.int64]
-    upper: NDArray[np.int64]
+    lower: Int64[np.ndarray, " outputs"]
+    upper: Int64[np.ndarray, " outputs"]
 
     def ready(self, final: int) -> int:
         """Return how many planes of the result can be made once all planes below `final` are final."""
@@ -63,7 +63,7 @@ class Slab:
         self._rows = rows
         self._base = 0
 
-    def add(self, logits: Tensor, window: Window) -> None:
+    def add(self, logits: Float32[Tensor, "k z y x"], window: Window) -> None:
         """Add the logits (k, z, y, x) of one window times its weights; `logits` is overwritten."""
         z, y, x = window
         lower_y, upper_y = max(y.lower, self._rows[0]), min(y.upper, self._rows[1])
@@ -84,7 +84,7 @@ class Slab:
             ring = self._ring[first % len(self._ring) :][: last - first]
             ring[:, :, rows, columns].add_(part[first - z.lower : last - z.lower])
 
-    def planes(self, lower: int, upper: int) -> Tensor:
+    def planes(self, lower: int, upper: int) -> Float32[Tensor, "plane k rows x"]:
         """Return planes `lower` to `upper` (plane, k, rows, x); a view where they do not wrap around."""
         pieces = [self._ring[first % len(self._ring) :][: last - first] for first, last in self._pieces(lower, upper)]
         return pieces[0] if len(pieces) == 1 else torch.cat([self._ring[:0], *pieces])

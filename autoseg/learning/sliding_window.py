@@ -14,7 +14,7 @@ from itertools import combinations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from jaxtyping import Float32, UInt8, UInt16
 from torch import Tensor, nn
 
 from autoseg.core.errors import AutosegError, ResourceError
@@ -24,6 +24,8 @@ from autoseg.learning.slab import Reach, Slab, Window, make_turns, ring_depth
 from autoseg.learning.windows import STEP_FRACTION, Tiling, make_tiling
 from planners.memory import inference_bytes
 from planners.plan import Configuration, Target
+
+Image = Float32[np.ndarray, "c z y x"]
 
 _BATCH_VOXELS = {"cpu": 1 << 17, "cuda": 1 << 22}  # windows per batch: enough voxels to keep the device busy
 _DEFAULT_BATCH_VOXELS = 1 << 20
@@ -61,7 +63,7 @@ class WindowPredictor:
     batch: int | None = field(default=None, kw_only=True)
     max_ram_bytes: int | None = field(default=None, kw_only=True)
 
-    def logits(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    def logits(self, image: Image) -> Float32[np.ndarray, "k z y x"]:
         """Return the averaged logits (k, z, y, x) of a prepared image (c, z, y, x); for small images and tests."""
         tiling = self._tiling(image)
         planes, rows, _ = tiling.shape
@@ -74,7 +76,9 @@ class WindowPredictor:
             done = final
         return result
 
-    def labels(self, image: NDArray[np.float32], mapping: GridMapping) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    def labels(
+        self, image: Image, mapping: GridMapping
+    ) -> UInt8[np.ndarray, "native_z native_y native_x"] | UInt16[np.ndarray, "native_z native_y native_x"]:
         """Return the class index of every voxel of the native grid (z, y, x) for a prepared image (c, z, y, x).
 
         0 is background, i + 1 the i-th foreground label; uint8, or uint16 from 256 classes on.
@@ -114,13 +118,11 @@ class WindowPredictor:
         fixed = self._fixed_bytes(image_shape, tiling, mapping, reduction)
         return fixed + self._slab_bytes(tiling, reduction, self._band_count(tiling, reduction, fixed))
 
-    def _tiling(self, image: NDArray[np.float32]) -> Tiling:
+    def _tiling(self, image: Image) -> Tiling:
         _, z, y, x = image.shape
         return make_tiling((z, y, x), self.configuration.patch, self.step)
 
-    def _slabs(
-        self, image: NDArray[np.float32], tiling: Tiling, rows: tuple[int, int], reach: Reach
-    ) -> Iterator[tuple[Slab, int]]:
+    def _slabs(self, image: Image, tiling: Tiling, rows: tuple[int, int], reach: Reach) -> Iterator[tuple[Slab, int]]:
         """Yield after each batch the slab and the plane below which all are final; the caller releases planes."""
         turns = make_turns(tiling.windows(*rows), self._batch(tiling), tiling.shape[0])
         slab = Slab(ring_depth(turns, reach), self.outputs, rows, tiling.shape[2], self.device)
@@ -131,7 +133,9 @@ class WindowPredictor:
                     slab.add(logits, window)
             yield slab, turn.final
 
-    def _read(self, image: NDArray[np.float32], windows: Sequence[Window], tiling: Tiling) -> Tensor:
+    def _read(
+        self, image: Image, windows: Sequence[Window], tiling: Tiling
+    ) -> Float32[Tensor, "b c patch_z patch_y patch_x"]:
         """Return windows of the image (b, c, z, y, x), zeros outside it."""
         inside = all(
             s.start >= 0 and s.start + t == s.upper for w in windows for s, t in zip(w, tiling.patch, strict=True)
@@ -144,7 +148,7 @@ class WindowPredictor:
             sample[(slice(None), *target)] = part
         return torch.from_numpy(batch).to(self.device)
 
-    def _forward(self, batch: Tensor) -> Tensor:
+    def _forward(self, batch: Float32[Tensor, "b c z y x"]) -> Float32[Tensor, "b k z y x"]:
         """Return the logits (b, k, z, y, x) of windows (b, c, z, y, x), averaged over networks and mirrored copies."""
         flat = self.configuration.dimensions == 2
         x = batch.squeeze(2) if flat else batch

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from jaxtyping import Float32, Float64, Int16, Real
 from torch import Tensor
 from torch.nn import functional
 
@@ -90,12 +90,14 @@ def source_box(draw: SpatialDraw, patch: tuple[int, ...]) -> tuple[tuple[int, ..
 class SourceBlock:
     """Voxels read for one patch: image (c, *box), label (l, *box), and the box's lower corner."""
 
-    image: Tensor
-    label: Tensor
+    image: Float32[Tensor, " c *box"]
+    label: Int16[Tensor, " l *box"]
     lower: tuple[int, ...]
 
 
-def take_patch(block: SourceBlock, draw: SpatialDraw, patch: tuple[int, ...], classes: int) -> tuple[Tensor, Tensor]:
+def take_patch(
+    block: SourceBlock, draw: SpatialDraw, patch: tuple[int, ...], classes: int
+) -> tuple[Float32[Tensor, " c *patch"], Int16[Tensor, " l *patch"]]:
     """Return image (c, *patch) float32 and label (l, *patch) int16 of one sample, on the block's device.
 
     The image is interpolated linearly with zeros outside; labels as one linear interpolation of all class indicators
@@ -114,11 +116,11 @@ def take_patch(block: SourceBlock, draw: SpatialDraw, patch: tuple[int, ...], cl
     return image, label
 
 
-def _sampling_grid(block: SourceBlock, draw: SpatialDraw, patch: tuple[int, ...]) -> Tensor:
+def _sampling_grid(block: SourceBlock, draw: SpatialDraw, patch: tuple[int, ...]) -> Float32[Tensor, "1 *patch axes"]:
     """Build the coordinates in the block, (1, *patch, axes), last axis ordered x first, in [-1, 1]."""
     shape = block.image.shape[1:]
     axes = [torch.arange(n, dtype=torch.float32, device=block.image.device) - (n - 1) / 2 for n in patch]
-    matrix: NDArray[np.float64] = np.asarray(draw.matrix)
+    matrix: Float64[np.ndarray, "axes axes"] = np.asarray(draw.matrix)
     coordinates = []
     for row in range(len(patch)):
         value = torch.full((), draw.centre[row] - block.lower[row], device=block.image.device)
@@ -130,14 +132,18 @@ def _sampling_grid(block: SourceBlock, draw: SpatialDraw, patch: tuple[int, ...]
     return torch.stack(coordinates[::-1], dim=-1).unsqueeze(0)
 
 
-def _sample(array: Tensor, grid: Tensor, mode: str) -> Tensor:
+def _sample(
+    array: Real[Tensor, " c *box"], grid: Float32[Tensor, "1 *patch axes"], mode: str
+) -> Float32[Tensor, " c *patch"]:
     sampled: Tensor = functional.grid_sample(
         array.unsqueeze(0).float(), grid, mode=mode, padding_mode="zeros", align_corners=True
     )
     return sampled[0]
 
 
-def _sample_label(label: Tensor, grid: Tensor, classes: int) -> Tensor:
+def _sample_label(
+    label: Int16[Tensor, " l *box"], grid: Float32[Tensor, "1 *patch axes"], classes: int
+) -> Int16[Tensor, " l *patch"]:
     if label.shape[0] > 1:
         return (_sample((label > 0).float(), grid, "bilinear") > 0.5).to(label.dtype)
     if classes > MAXIMUM_ONE_HOT:

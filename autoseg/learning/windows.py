@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float32, Float64
 
 Shape = tuple[int, int, int]
 
@@ -29,7 +29,7 @@ class Span:
     start: int
     lower: int
     upper: int
-    weights: NDArray[np.float32] | None
+    weights: Float32[np.ndarray, " inside"] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ def window_starts(length: int, patch: int, step: float = STEP_FRACTION) -> tuple
     return tuple(round(index * (length - patch) / (count - 1)) for index in range(count))
 
 
-def gaussian(patch: int) -> NDArray[np.float64]:
+def gaussian(patch: int) -> Float64[np.ndarray, " {patch}"]:
     """Return the importance of each voxel of a window along one axis, 1 at its centre `patch // 2`."""
     distance = (np.arange(patch) - patch // 2) / (patch * SIGMA_FRACTION)
     return np.exp(-0.5 * distance**2)
