@@ -111,8 +111,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
         for name, tensor in tensors.items():
             if name.startswith(prefix):
                 key = name.removeprefix(prefix)
-                value = tensor.clone() if key == "step" else tensor.to(parameter.device, copy=True)
-                optimizer.state[parameter][key] = value
+                optimizer.state[parameter][key] = tensor.to(parameter.device, copy=True)
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
