@@ -1,8 +1,9 @@
 """A plan with the few numbers that imaging obeys."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+import jaxtyping
 import pytest
 
 from planners.fingerprint import Label
@@ -46,6 +47,14 @@ _SCHEDULE = Schedule(
     steps=1,
     steps_per_epoch=1,
 )
+
+
+@pytest.fixture
+def as_in_production() -> Iterator[None]:
+    """Switch the checking of signatures off, for what a function itself refuses although its signature excludes it."""
+    jaxtyping.config.update("jaxtyping_disable", value=True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", value=False)
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def test_a_class_that_does_not_exist_and_unequal_shapes_are_refused():
     with pytest.raises(ValueError, match="class index 3 is not below 3"):
         confusion_counts(np.array([3]), np.array([0]), 3)
     with pytest.raises(ValueError, match="differ in shape"):
-        confusion_counts(np.zeros((2, 2)), np.zeros((2, 3)), 3)
+        confusion_counts(np.zeros((2, 2), np.uint8), np.zeros((2, 3), np.uint8), 3)
 
 
 @given(shape=st.tuples(*[st.integers(1, 6)] * 3), classes=st.integers(1, 5), seed=st.integers(0, 99))
@@ -256,7 +256,7 @@ def test_equal_masks_are_at_distance_zero():
     assert (scores.hd_mm, scores.hd95_mm, scores.assd_mm, scores.masd_mm, scores.nsd) == (0, 0, 0, 0, 1)
 
 
-def test_masks_of_unequal_shape_are_refused():
+def test_masks_of_unequal_shape_are_refused(as_in_production):
     with pytest.raises(ValueError, match="differ in shape"):
         surface_distances(np.ones((2, 2, 2), bool), np.ones((2, 2, 3), bool), UNIT)
 

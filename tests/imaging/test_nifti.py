@@ -363,11 +363,11 @@ def test_equal_labels_are_equal_files(tmp_path, volume_file):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.nii.gz", "b.nii.gz", "case.nii.gz"]
 
 
-def test_label_on_another_grid_is_our_own_mistake(tmp_path, volume_file):
+def test_label_on_another_grid_is_our_own_mistake(tmp_path, volume_file, as_in_production):
     with pytest.raises(ValueError, match="label map is"):
         write_label(tmp_path / "out.nii.gz", np.zeros((5, 6, 8), dtype=np.uint8), volume_file)
     with pytest.raises(ValueError, match="label map is"):
-        write_label(tmp_path / "out.nii.gz", np.zeros((5, 6, 7), dtype=np.int64), volume_file)  # type: ignore[arg-type]
+        write_label(tmp_path / "out.nii.gz", np.zeros((5, 6, 7), dtype=np.int64), volume_file)
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 6, 7), (3, 5, 6, 7), (1, 1, 6, 7), (2, 1, 6, 7)])

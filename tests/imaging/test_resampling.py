@@ -226,7 +226,7 @@ def test_an_axis_of_equal_length_reads_each_sample_once(order: Order) -> None:
     assert np.array_equal(apply_along(np.eye(40, dtype=np.float32), 0, operator), np.eye(40))
 
 
-def test_an_empty_axis_or_unknown_order_is_refused() -> None:
+def test_an_empty_axis_or_unknown_order_is_refused(as_in_production: None) -> None:
     with pytest.raises(ValueError, match="axis of 0 to 3"):
         axis_operator(0, 3, CUBIC)
     with pytest.raises(ValueError, match="order 2 is not"):
