@@ -40,22 +40,23 @@ def nonzero_box(array: Shaped[np.ndarray, "c z y x"]) -> NonzeroBox:
         lower.append(int(hit[0]))
         upper.append(int(hit[-1]) + 1)
     box = tuple(slice(low, high) for low, high in zip(lower, upper, strict=True))
-    mask = fill_holes(nonzero[box])
+    flat = tuple(axis for axis, n in enumerate(nonzero.shape) if n == 1)
+    part = nonzero[box]
+    mask = fill_holes(part.squeeze(axis=flat)).reshape(part.shape)
     return NonzeroBox(lower=(lower[0], lower[1], lower[2]), upper=(upper[0], upper[1], upper[2]), mask=mask)
 
 
 def fill_holes(mask: Bool[np.ndarray, "*axes"]) -> Bool[np.ndarray, "*axes"]:
-    """Return the mask with every hole filled; a hole is a 6-connected region of False that reaches no face.
+    """Return the mask with every hole filled; a hole is a region of False that reaches no face of the array.
 
-    Axes of length one have no faces: a single slice is filled in the plane, by 4-connected regions.
+    Regions are joined by faces alone. Drop an axis that has no faces, that of a single slice, before.
     """
-    flat = mask.squeeze()
-    if mask.all() or not flat.ndim:
+    if mask.all():
         return mask
-    empty, count = ndimage.label(~flat)
+    empty, count = ndimage.label(~mask)
     opened = np.zeros(count + 1, dtype=np.bool_)
-    for axis in range(flat.ndim):
+    for axis in range(mask.ndim):
         for face in (0, -1):
             opened[np.unique(empty.take(face, axis=axis))] = True
     opened[0] = False
-    return np.asarray(~opened[empty]).reshape(mask.shape)
+    return np.asarray(~opened[empty])

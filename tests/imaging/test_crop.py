@@ -38,6 +38,16 @@ def test_a_tube_open_to_the_first_slice_is_no_hole():
     assert fill_holes(mask)[1, 2, 2]
 
 
+def test_a_gap_in_a_line_of_voxels_is_no_hole_of_a_solid_image():
+    image = np.zeros((1, 3, 5, 3), bool)
+    image[0, 1, [1, 3], 1] = True
+    assert nonzero_box(image).mask.ravel().tolist() == [True, False, True]
+
+
+def test_an_image_of_one_voxel_is_kept():
+    assert nonzero_box(np.ones((1, 1, 1, 1), np.float32)).mask.all()
+
+
 @given(shape=st.tuples(*[st.integers(2, 8)] * 3), seed=st.integers(0, 999), density=st.floats(0.3, 0.95))
 @settings(max_examples=80, deadline=None)
 def test_holes_equal_those_of_scipy_in_the_whole_image(shape, seed, density):
