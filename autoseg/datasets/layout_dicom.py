@@ -22,8 +22,8 @@ def read(listing: Listing, options: Options) -> Arrangement | None:
     """Return a case per labelled series, or None if the folder holds other images or no DICOM label.
 
     Raises:
-        AutosegError: no label refers to a series that is there; a label fits several series; two files hold one
-            structure of one series; the labelled series are of several modalities.
+        AutosegError: no label holds a structure or refers to a series that is there; a label fits several series; two
+            files hold one structure of one series; the labelled series are of several modalities.
 
     """
     if options.cases or not _only_dicom(listing, options):
@@ -33,6 +33,10 @@ def read(listing: Listing, options: Options) -> Arrangement | None:
     series = tuple(one for one in tree.series if options.images is None or matches(one.folder, options.images))
     if not labels or not series:
         return None
+    labels = tuple(label for label in labels if any(one.drawn for one in label.structures))
+    if not labels:
+        what, mend = "no DICOM label holds a segment or closed contour", "draw the structures, or add their label maps"
+        raise AutosegError.at(listing.folder, what, mend)
     pairs = _paired(listing.folder, labels, series)
     labelled = tuple(one for one in series if one.uid in pairs)
     if not labelled:
@@ -63,8 +67,7 @@ def _only_dicom(listing: Listing, options: Options) -> bool:
     """Tell whether everything that the user's patterns leave is DICOM, without opening a file."""
     patterns = [pattern for pattern in (options.images, options.labels) if pattern is not None]
     items = [item for item in listing.items if not patterns or any(matches(item.path, p) for p in patterns)]
-    some = items or (options.labels is not None and options.images is None and listing.items)
-    return bool(some) and all((listing.folder / item.path).is_dir() for item in items)
+    return all((listing.folder / item.path).is_dir() for item in items)
 
 
 def _chosen_labels(folder: Path, labels: Sequence[LabelFile], pattern: str | None) -> tuple[LabelFile, ...]:

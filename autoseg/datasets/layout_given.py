@@ -1,5 +1,6 @@
 """Images and labels where the user says they are: `--images PATTERN --labels PATTERN`."""
 
+from functools import partial
 from pathlib import PurePosixPath
 
 from autoseg.core.errors import AutosegError
@@ -8,6 +9,7 @@ from autoseg.datasets.dataset import Inference
 from autoseg.datasets.listing import Item, Listing
 from autoseg.datasets.options import Options
 from autoseg.datasets.pairing import by_folder, lone_findings, pair
+from autoseg.datasets.pairing_in_space import pair_in_space
 
 
 def read(listing: Listing, options: Options) -> Arrangement | None:
@@ -22,10 +24,11 @@ def read(listing: Listing, options: Options) -> Arrangement | None:
     if options.images is None or options.labels is None:
         given, missing = ("--labels", "--images") if options.images is None else ("--images", "--labels")
         raise AutosegError.at(listing.folder, f"{given} without {missing}", "give both, or neither")
-    labels = _matching(listing, options.labels, "--labels")
+    labels = by_folder(_matching(listing, options.labels, "--labels"))
     taken = {item.path for item in labels}
-    images = [item for item in _matching(listing, options.images, "--images") if item.path not in taken]
-    pairing = pair(by_folder(images), by_folder(labels), str(listing.folder))
+    images = by_folder([item for item in _matching(listing, options.images, "--images") if item.path not in taken])
+    in_space = partial(pair_in_space, listing.folder, images, labels)
+    pairing = pair(images, labels, str(listing.folder), in_space=in_space)
     cases = tuple(case_of(p.name, tuple(i.path for i in p.images), (p.labels[0].path,)) for p in pairing.pairs)
     said = Inference(what="layout", value=f"{options.images} with {options.labels}", because="--images and --labels")
     rule = Inference(what="pairing", value=f"{len(cases)} cases", because=pairing.because)

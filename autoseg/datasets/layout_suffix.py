@@ -1,5 +1,7 @@
 """Images and labels side by side, told apart by a word in their names: `brain1_image` and `brain1_label`."""
 
+from functools import partial
+
 from autoseg.core.errors import AutosegError
 from autoseg.datasets.arrangement import Arrangement, case_of, numbered_channels
 from autoseg.datasets.dataset import Inference
@@ -8,6 +10,7 @@ from autoseg.datasets.listing import Item, Listing
 from autoseg.datasets.names import IMAGE_WORDS, LABEL_WORDS, has_word
 from autoseg.datasets.options import Options
 from autoseg.datasets.pairing import Pairing, lone_findings, pair
+from autoseg.datasets.pairing_in_space import pair_in_space
 
 
 def read(listing: Listing, options: Options) -> Arrangement | None:
@@ -23,7 +26,8 @@ def read(listing: Listing, options: Options) -> Arrangement | None:
         images = [item for item in items if item not in labels]
         if not labels or not images:
             continue
-        pairing = pair(images, labels, str(listing.folder / folder))
+        in_space = partial(pair_in_space, listing.folder, images, labels)
+        pairing = pair(images, labels, str(listing.folder / folder), in_space=in_space)
         cases += [case_of(p.name, tuple(i.path for i in p.images), (p.labels[0].path,)) for p in pairing.pairs]
         findings += _alone(pairing, folder)
         rules.add(pairing.because)

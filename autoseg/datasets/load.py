@@ -119,6 +119,14 @@ def load_label(path: Path, grid: Grid) -> NDArray[np.integer[Any]]:
     return label
 
 
+def same_place(a: Grid, b: Grid) -> bool:
+    """Tell whether two 3D grids are the same voxels in space, whatever the order and direction of their axes."""
+    if sorted(a.shape) != sorted(b.shape):
+        return False
+    orders = (order for order in permutations(range(3)) if tuple(b.shape[axis] for axis in order) == a.shape)
+    return any(_same(a, _reordered(b, o, flips)) for o in orders for flips in product((False, True), repeat=3))
+
+
 def _reordered(grid: Grid, order: tuple[int, ...], flips: tuple[bool, ...]) -> Grid:
     """Return the grid of an array after `transpose(order)` and reversal of the flipped axes."""
     old = np.asarray(grid.affine, dtype=np.float64)

@@ -63,7 +63,14 @@ _RULES: tuple[tuple[str, Rule], ...] = (
 )
 
 
-def pair(images: Sequence[Item], labels: Sequence[Item], where: str, *, several: bool = False) -> Pairing:
+def pair(
+    images: Sequence[Item],
+    labels: Sequence[Item],
+    where: str,
+    *,
+    several: bool = False,
+    in_space: Callable[[], Pairing | None] | None = None,
+) -> Pairing:
     """Put images and labels together by the first rule that unites most of them.
 
     Args:
@@ -71,6 +78,7 @@ def pair(images: Sequence[Item], labels: Sequence[Item], where: str, *, several:
         labels: items; `several` allows more than one to a case.
         where: place named in errors.
         several: whether a case may have several labels (one per structure or object).
+        in_space: asked for a pairing where the names give none.
 
     Raises:
         AutosegError: no rule unites an image with a label, or two labels claim one image.
@@ -92,6 +100,8 @@ def pair(images: Sequence[Item], labels: Sequence[Item], where: str, *, several:
             best = (len(common), because, image_keys, label_keys)
     if best is None and clash:
         raise AutosegError.at(where, f"{clash[0]} and {clash[1]} claim one case", "say which with --images or --labels")
+    if best is None and in_space is not None and (found := in_space()) is not None:
+        return found
     if best is None:
         raise AutosegError.at(
             where,

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 _PLANAR = frozenset({"CLOSED_PLANAR", "CLOSEDPLANAR_XOR"})
 _FEWEST_POINTS = 3
+_DECIMALS = 5
+"""Of a voxel: contours are written in tenths or hundredths of a millimetre, and a voxel centre that lies on a contour
+must not be in or out by the noise of the arithmetic."""
+
 _FARTHEST_SLICES = 0.5
 """A contour belongs to the nearest slice; one further away than half a distance was drawn on another stack."""
 
@@ -67,7 +71,7 @@ def read_regions(path: Path, numbers: frozenset[int], grid: Grid) -> NDArray[np.
                     raise AutosegError.at(path, what, "export the region with closed contours")
                 if len(points_mm) < _FEWEST_POINTS or kind not in _PLANAR:
                     continue
-                place = (to_index @ np.column_stack([points_mm, np.ones(len(points_mm))]).T)[:3]
+                place = (to_index @ np.column_stack([points_mm, np.ones(len(points_mm))]).T)[:3].round(_DECIMALS)
                 z = _slice_of(path, place[0], grid)
                 slices.add(z)
                 rows, columns = polygon(place[1], place[2], grid.shape[1:])
