@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 import torch
 
 from autoseg.core.ledger import Ledger
+from autoseg.core.plans import read_plan
 from autoseg.core.provenance import inputs_digest, is_done, mark_done
 from autoseg.core.records import read_record, write_record
 from autoseg.core.runtime import logged_step, say
@@ -19,7 +20,6 @@ from autoseg.steps.evaluate import score_validation
 from autoseg.steps.predict import predict_validation
 from autoseg.steps.train import VALIDATION_SHARE, TrainingRecord, TrainOptions, machine_of, train, write_model
 from planners.fingerprint import Fingerprint
-from planners.plan import Plan
 from planners.prediction import prediction_seconds
 
 REPORT_S = 15.0
@@ -120,7 +120,7 @@ def _validation_seconds(job: Job, configuration: str, fold: int) -> float:
     if job.ledger.validation_seconds is not None:
         return SAFETY * job.ledger.validation_seconds
     workspace = job.workspace
-    plan = read_record(workspace.plan, Plan)
+    plan = read_plan(workspace.plan)
     machine = machine_of(workspace, job.device)
     held_out = set(read_record(workspace.folds, Folds).folds[fold].validation)
     cases = [case for case in read_record(workspace.fingerprint, Fingerprint).cases if case.name in held_out]
@@ -138,7 +138,7 @@ def train_one(workspace: Workspace, options: TrainCommand) -> TrainingRecord:
 
     """
     wanted = () if options.configuration is None else (options.configuration,)
-    name = chosen_configurations(read_record(workspace.plan, Plan), wanted)[0]
+    name = chosen_configurations(read_plan(workspace.plan), wanted)[0]
     device = choose_device(options.device)
     chosen = choose_budget(options.budget, options.steps, has_gpu=device.type != "cpu")
     say(f"device {device.type}, budget {chosen.because}")

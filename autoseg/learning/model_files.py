@@ -151,11 +151,12 @@ def load_networks(path: Path, device: torch.device) -> LoadedModel:
         AutosegError: no model, or a file of it is missing, damaged or does not fit the plan.
 
     """
+    from autoseg.core.plans import read_plan
     from autoseg.core.records import read_record
 
     folder = find_model(path)
     record = load_model_record(folder)
-    plan = read_record(folder / PLAN_NAME, Plan)
+    plan = read_plan(folder / PLAN_NAME)
     fingerprint = read_record(folder / FINGERPRINT_NAME, Fingerprint)
     chosen = [n for n in record.networks if n.configuration == record.configuration]
     if not chosen:
@@ -175,10 +176,10 @@ def load_network(path: Path, configuration: str, fold: int, device: torch.device
         AutosegError: there is no such network, or a file is missing, damaged or does not fit the plan.
 
     """
-    from autoseg.core.records import read_record
+    from autoseg.core.plans import read_plan
 
     folder = find_model(path)
-    plan = read_record(folder / PLAN_NAME, Plan)
+    plan = read_plan(folder / PLAN_NAME)
     for network in load_model_record(folder).networks:
         if (network.configuration, network.fold) == (configuration, fold):
             module = _load_module(folder, network, plan, device)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoseg.core.errors import AutosegError
+from autoseg.core.plans import read_plan
 from autoseg.core.records import encode, read_record
 from autoseg.core.runtime import cores, digest_bytes, memory_bytes, progress, run_parallel
 from autoseg.core.workspace import Workspace
@@ -81,7 +82,7 @@ def preprocess(workspace: Workspace, configuration_name: str) -> None:
 
     """
     dataset = read_record(workspace.dataset, Dataset)
-    plan = read_record(workspace.plan, Plan)
+    plan = read_plan(workspace.plan)
     names = [configuration.name for configuration in plan.configurations]
     if configuration_name not in names:
         what = f"no configuration {configuration_name}"

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from autoseg.core.errors import AutosegError
+from autoseg.core.plans import read_plan
 from autoseg.core.records import read_record
 from planners.fingerprint import Fingerprint
-from planners.plan import Plan
 
 RESEARCH_USE = "research use, not a diagnosis"
 
@@ -79,7 +79,7 @@ def model_card(place: Path) -> ModelCard:
 
     folder = find_model(place)
     record = load_model_record(folder)
-    plan = read_record(folder / PLAN_NAME, Plan)
+    plan = read_plan(folder / PLAN_NAME)
     fingerprint = read_record(folder / FINGERPRINT_NAME, Fingerprint)
     configuration = plan.configuration(record.configuration)
     return ModelCard(

@@ -16,6 +16,7 @@ from torch import nn
 
 from autoseg.core.errors import AutosegError
 from autoseg.core.files import write_text
+from autoseg.core.plans import read_plan
 from autoseg.core.records import encode, read_record, write_record
 from autoseg.core.runtime import digest_file, say
 from autoseg.core.stopping import stop_on_signals
@@ -96,7 +97,7 @@ def train(workspace: Workspace, options: TrainOptions) -> TrainingRecord:
         StoppedError: a signal asked to stop; the state is saved.
 
     """
-    plan = read_record(workspace.plan, Plan)
+    plan = read_plan(workspace.plan)
     fold = _fold(workspace, options.fold)
     device = choose_device(options.device)
     machine = machine_of(workspace, device)
@@ -142,7 +143,7 @@ def write_model(workspace: Workspace, configuration: str | None = None) -> Model
 
     `configuration` chooses which predicts; by default the first of the plan that has a network.
     """
-    plan = read_record(workspace.plan, Plan)
+    plan = read_plan(workspace.plan)
     records = [
         read_record(path, TrainingRecord)
         for chosen in plan.configurations
