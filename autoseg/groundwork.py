@@ -1,12 +1,14 @@
 """What comes before training, each step done once: look, fingerprint, plan, split. Without torch."""
 
 import json
+import math
 import shutil
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
 from autoseg.core.errors import AutosegError
+from autoseg.core.plans import read_plan
 from autoseg.core.provenance import inputs_digest, is_done, mark_done
 from autoseg.core.records import read_record, write_record
 from autoseg.core.runtime import has_cuda_driver, logged_step, say
@@ -15,14 +17,15 @@ from autoseg.datasets.dataset import Dataset, Folds
 from autoseg.datasets.folds import make_folds
 from autoseg.datasets.inspection import Inspection, refuse_errors
 from autoseg.datasets.options import Options as Reading
-from autoseg.options import FoldChoice, PlanCommand, choose_budget
+from autoseg.options import FoldChoice, PlanCommand, choose_budget, describe_seconds
 from autoseg.steps.fingerprint import make_fingerprint
 from autoseg.steps.inspect import inspect
 from autoseg.steps.plan import PlanOptions, draft, plan
 from autoseg.steps.preprocess import preprocess
 from planners.fingerprint import Fingerprint
 from planners.plan import Plan
-from planners.recipe import Machine
+from planners.recipe import Budget, Machine
+from planners.shortfall import shortfall
 
 SPLITS = 5
 """Splits of the cases; each fold holds out a fifth. Source: nnU-Net, and most published cross-validations."""
@@ -103,7 +106,7 @@ def planned(workspace: Workspace, options: PlanOptions) -> Plan:
         with logged_step(workspace.run_log, "plan", **asdict(options)):
             plan(workspace, options)
         mark_done(workspace.provenance, "plan", inputs)
-    return read_record(workspace.plan, Plan)
+    return read_plan(workspace.plan)
 
 
 def planned_by_itself(workspace: Workspace, options: PlanCommand) -> Plan:
@@ -117,7 +120,27 @@ def planned_by_itself(workspace: Workspace, options: PlanCommand) -> Plan:
     chosen = choose_budget(options.budget, options.steps, has_gpu=has_gpu)
     say(f"budget {chosen.because}")
     wanted = PlanOptions(recipe=options.recipe, budget=chosen.budget)
-    return draft(workspace, wanted) if options.dry_run else planned(workspace, wanted)
+    made = draft(workspace, wanted) if options.dry_run else planned(workspace, wanted)
+    say_if_too_short(workspace, made, wanted.budget, 1)
+    return made
+
+
+def say_if_too_short(workspace: Workspace, made: Plan, budget: Budget, networks: int) -> None:
+    """Say so when `budget`, each network's share of the job's, is too small for any sensible model.
+
+    The job goes on all the same: whoever gave so little time may want to see it run.
+    """
+    if budget.seconds is None or not workspace.machine.exists():
+        return
+    fingerprint, machine = read_record(workspace.fingerprint, Fingerprint), read_record(workspace.machine, Machine)
+    short = shortfall(made, fingerprint, budget, machine)
+    if short is not None:
+        smallest = describe_seconds(60 * math.ceil(networks * short.smallest_seconds / 60))
+        say(
+            f"warning: budget {describe_seconds(networks * budget.seconds)}: too small for any sensible model here,"
+            f" {short.steps} of the {short.steps_needed} steps that learning needs at least; the smallest that works is"
+            f" --budget {smallest}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +159,7 @@ def preprocessed(workspace: Workspace, configuration: str | None) -> Preprocesse
 
     """
     wanted = () if configuration is None else (configuration,)
-    name = chosen_configurations(read_record(workspace.plan, Plan), wanted)[0]
+    name = chosen_configurations(read_plan(workspace.plan), wanted)[0]
     with logged_step(workspace.run_log, "preprocess", configuration=name):
         preprocess(workspace, name)
     return PreprocessedCases(configuration=name, folder=str(workspace.preprocessed(name)))

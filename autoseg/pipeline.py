@@ -17,6 +17,7 @@ from autoseg.groundwork import (
     looked,
     planned,
     preprocessed,
+    say_if_too_short,
 )
 from autoseg.learning.machine import choose_device
 from autoseg.options import (
@@ -66,9 +67,11 @@ def plan_and_train(
     fingerprinted(workspace)
     folds = folded(workspace, parse_folds(options.folds), options.seed)
     wanted = parse_configurations(options.configurations)
-    per_network = share_budget(job.budget.budget, len(folds) * max(1, len(wanted)))
+    networks = len(folds) * max(1, len(wanted))
+    per_network = share_budget(job.budget.budget, networks)
     machine_of(workspace, job.device)
     plan = planned(workspace, PlanOptions(recipe=options.recipe, budget=per_network))
+    say_if_too_short(workspace, plan, per_network, networks)
     names = chosen_configurations(plan, wanted)
     for name in names:
         say(f"plan {configuration_text(plan.configuration(name))}")

@@ -103,3 +103,20 @@ def test_the_budget_of_a_plan_says_where_it_comes_from(workspace, capsys):
     assert "budget 1h (default on a CPU)" in run(capsys, "plan", workspace.root)[2]
     write_record(workspace.machine, Machine(device="cuda", cores=2, memory_bytes=4 << 30, bf16=True))
     assert "budget none (default on a GPU" in run(capsys, "plan", workspace.root)[2]
+
+
+def test_too_small_a_budget_is_told_with_the_smallest_that_works(workspace, capsys):
+    slow = Machine(device="cpu", cores=1, memory_bytes=8 << 30, bf16=False, flops_per_s=1e9)
+    write_record(workspace.machine, slow)
+    err = run(capsys, "plan", workspace.root, "--budget", "5s")[2]
+    assert "warning: budget 5s: too small for any sensible model here" in err
+    smallest = err.partition("the smallest that works is --budget ")[2].split()[0]
+    assert "too small" not in run(capsys, "plan", workspace.root, "--budget", smallest)[2]
+
+
+def test_a_plan_edited_wrongly_is_refused_by_file_and_field(workspace, capsys):
+    run(capsys, "plan", workspace.root, "--steps", 5)
+    text = workspace.plan.read_text()
+    workspace.plan.write_text(text.replace('"batch": ', '"batch": -', 1))
+    code, _, err = run(capsys, "preprocess", workspace.root)
+    assert (code, f"{workspace.plan}: configurations[0].batch: -" in err) == (2, True)
