@@ -120,6 +120,7 @@ def evaluate(
     *,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     partial: bool = False,
+    tolerance_mm: float | None = None,
     talk: Talking = _TALK,
 ) -> int:
     """Score predictions against references: Dice and more, with intervals.
@@ -129,11 +130,12 @@ def evaluate(
         references: Folder of label maps, a labelled dataset, or a workspace.
         output: Folder for scores.json and scores.csv; by default beside the predictions.
         partial: Leave out references without a prediction instead of scoring them as empty.
+        tolerance_mm: Measure HD95, ASSD and NSD, too, NSD with this tolerance: what readers disagree by.
     """
     from autoseg.core.scores import scores_table
     from autoseg.steps.evaluate import evaluate as run
 
-    scores = run(predictions, references, output, partial=partial)
+    scores = run(predictions, references, output, partial=partial, tolerance_mm=tolerance_mm)
     _tell(talk, scores, scores_table(scores))
     return EXIT_DONE
 

@@ -5,6 +5,7 @@ another grid, is an error. So nobody's mean rises by leaving out a hard case.
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -87,10 +88,12 @@ def evaluate(
         tolerance_mm: measure HD95, ASSD and NSD too, the latter with this tolerance.
 
     Raises:
-        AutosegError: nothing to pair, a prediction without reference, two files of one name, another grid, or a value
-            in a prediction that is no label.
+        AutosegError: nothing to pair, a prediction without reference, two files of one name, another grid, a value in
+            a prediction that is no label, or a tolerance that is no distance.
 
     """
+    if tolerance_mm is not None and not 0 <= tolerance_mm < math.inf:
+        raise AutosegError.at("tolerance", f"{tolerance_mm} mm is no distance", "give millimetres, such as 1")
     files = _label_maps(predictions)
     if not files:
         raise AutosegError.at(predictions, "holds no label map", "give the folder that `autoseg predict` wrote")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
+from autoseg import cli
 from autoseg.core.errors import AutosegError
 from autoseg.core.records import read_record, write_record
 from autoseg.core.scores import Scores
@@ -130,6 +131,19 @@ def test_distances_come_with_a_tolerance(folders: tuple[Path, Path]) -> None:
     assert scores.cases[1].labels[0].hd95_mm == pytest.approx(2.0)
     assert scores.summary("nsd").n == 3
     assert "hd95_mm" in (folders[0] / "scores.csv").read_text().splitlines()[0]
+
+
+def test_the_command_line_takes_the_tolerance(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["evaluate", *map(str, folders), "--tolerance-mm", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("HD95 (mm)", "ASSD (mm)", "NSD"))
+    assert read_record(folders[0] / "scores.json", Scores).tolerance_mm == 2
+
+
+@pytest.mark.parametrize("tolerance_mm", [-1.0, float("nan"), float("inf")])
+def test_a_tolerance_that_is_no_distance_is_refused(folders: tuple[Path, Path], tolerance_mm: float) -> None:
+    with pytest.raises(AutosegError, match="mm is no distance; give millimetres, such as 1"):
+        evaluate(*folders, tolerance_mm=tolerance_mm)
 
 
 @pytest.mark.parametrize(
