@@ -106,6 +106,7 @@ def predict(
         device=options.device,
         mirror=options.mirror,
         max_ram_bytes=parse_bytes(options.max_ram),
+        format=options.format,
     )
     record = step.predict(wanted)
     kept = f", {len(record.skipped)} of them from before" if record.skipped else ""

@@ -130,6 +130,9 @@ class PredictCommand:
     max_ram: str = "auto"
     """Memory that prediction may take, such as 4G or 800M; auto: three quarters of what is free."""
 
+    format: Literal["nifti", "dicom-seg"] = "nifti"
+    """Label maps of DICOM series: NIfTI, or DICOM SEG for a PACS; other images keep their own format."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoldChoice:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from autoseg.core.errors import AutosegError, PartialError
 from autoseg.core.files import write_text
@@ -23,9 +23,11 @@ from autoseg.core.workspace import Workspace
 from autoseg.datasets.dataset import Dataset, Folds
 from autoseg.datasets.inputs import InputCase, find_inputs
 from autoseg.datasets.load import load_image
+from autoseg.imaging.dicom_seg_write import write_segmentation
 from autoseg.imaging.measurements import Measurement, measure
 from autoseg.imaging.nifti_write import DISCLAIMER
 from autoseg.imaging.preparation import Prepared
+from autoseg.imaging.read import ending_of
 from autoseg.imaging.volume import Volume
 from autoseg.imaging.write import label_ending, write_label
 from autoseg.learning.inference import InferenceOptions, LabelMap, Segmenter, make_segmenter, unlike_training
@@ -33,6 +35,7 @@ from autoseg.learning.machine import choose_device
 from autoseg.learning.model_files import LoadedModel, find_model, load_network, load_networks
 from planners.plan import Plan
 
+Format = Literal["nifti", "dicom-seg"]
 RECORDS = "records"
 FREE_MEMORY_SHARE = 0.75
 """Of the memory that is free when prediction starts: other programs want some too."""
@@ -40,7 +43,7 @@ FREE_MEMORY_SHARE = 0.75
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictOptions:
-    """What to predict with which model. `max_ram_bytes` None: three quarters of what is free."""
+    """What to predict with which model. `max_ram_bytes` None: 3/4 of what is free. `format` is for DICOM series."""
 
     inputs: Path | tuple[Path, ...]
     model: Path
@@ -48,6 +51,7 @@ class PredictOptions:
     device: str = "auto"
     mirror: bool = False
     max_ram_bytes: int | None = None
+    format: Format = "nifti"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +107,7 @@ class _Job:
     output: Path
     plan: Plan
     model: LoadedModel | None = None
+    format: Format = "nifti"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -153,8 +158,10 @@ def predict(options: PredictOptions) -> PredictionRecord:
     inference = InferenceOptions(mirror=options.mirror, max_ram_bytes=ceiling if device.type == "cpu" else None)
     segmenter = make_segmenter(model.plan, model.networks, inference)
     digest = _digest_with(model.digest, segmenter)
-    job = _Job(segmenter=segmenter, digest=digest, output=options.output, plan=model.plan, model=model)
-    _refuse_overwriting(job.output, cases)
+    job = _Job(
+        segmenter=segmenter, digest=digest, output=options.output, plan=model.plan, model=model, format=options.format
+    )
+    _refuse_overwriting(job, cases)
     outcome = _predict_cases(job, cases)
     record = PredictionRecord(
         model=str(find_model(options.model)),
@@ -274,8 +281,11 @@ def _finish(job: _Job, ready: _Ready, segmented: _Segmented) -> CasePrediction:
     """Write a label map and, last, the record that says that the case is finished."""
     started = time.monotonic()
     case, image = ready.case, ready.image
-    path = job.output / _file_name(case)
-    write_label(path, segmented.label_map, case.images[0])
+    path = job.output / _file_name(case, job.format)
+    if path.suffix == ".dcm":
+        write_segmentation(path, segmented.label_map, case.images[0], job.plan.labels)
+    else:
+        write_label(path, segmented.label_map, case.images[0])
     measurements = () if job.model is None else measure(segmented.label_map, image.grid, job.plan.labels, image.array)
     record = CasePrediction(
         case=case.name,
@@ -317,18 +327,19 @@ def _refuse_failures(outcome: _Outcome, total: int, output: Path) -> None:
 
 
 # -------------------------------------------------------------------------------------- names, digests, tables
-def _file_name(case: InputCase) -> str:
-    return f"{case.name}{label_ending(case.images[0])}"
+def _file_name(case: InputCase, chosen: Format = "nifti") -> str:
+    dicom = not ending_of(case.images[0])
+    return f"{case.name}{'.dcm' if dicom and chosen == 'dicom-seg' else label_ending(case.images[0])}"
 
 
 def _record_path(output: Path, case: InputCase) -> Path:
     return output / RECORDS / f"{case.name}.json"
 
 
-def _refuse_overwriting(output: Path, cases: Sequence[InputCase]) -> None:
+def _refuse_overwriting(job: _Job, cases: Sequence[InputCase]) -> None:
     inputs = {image.resolve() for case in cases for image in case.images}
     for case in cases:
-        target = (output / _file_name(case)).resolve()
+        target = (job.output / _file_name(case, job.format)).resolve()
         if target in inputs:
             raise AutosegError.at(target, "is an input and would be overwritten", "give another --output")
 
@@ -344,7 +355,7 @@ def _remove_others(output: Path, cases: Sequence[InputCase]) -> None:
 def _finished(job: _Job, case: InputCase, digest: str) -> CasePrediction | None:
     """Return the record of a case that was predicted from the same files with the same model."""
     path = _record_path(job.output, case)
-    if not path.is_file() or not (job.output / _file_name(case)).is_file():
+    if not path.is_file() or not (job.output / _file_name(case, job.format)).is_file():
         return None
     try:
         record = read_record(path, CasePrediction)

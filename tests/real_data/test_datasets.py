@@ -206,7 +206,10 @@ def test_a_case_of_each_is_read_with_declared_values_only(datasets_dir, name):
             "sts-ct-mr-pet",
             "several images that show different places .MR_T1 33% of CT.: CT, MR_T1, PET; say which",
         ),
-        ("totalseg-tests", "no label has the name of an image"),
+        (
+            "totalseg-tests",
+            "several labels lie on the grid of example_ct_sm.nii.gz: example_seg.nii.gz, example_seg_fast.nii.gz;",
+        ),
         ("brain-mr-dicom", "images without any label"),
         ("dicom-awkward", "no label refers to an image series that is there .pydicom/liver_1frame.dcm"),
         (

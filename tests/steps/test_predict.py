@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 import SimpleITK
 import torch
+from pydicom.uid import generate_uid
 
 from autoseg.core.errors import EXIT_PARTIAL, AutosegError, PartialError
 from autoseg.core.records import read_record, write_record
 from autoseg.core.workspace import Workspace
 from autoseg.datasets.dataset import Case, Dataset, Fold, Folds
+from autoseg.imaging.dicom_labels import read_structure
 from autoseg.imaging.geometry import corner_displacement_voxels
 from autoseg.imaging.read import read_header, read_image
 from autoseg.learning.model_files import ModelRecord, TrainedNetwork, load_networks, save_model, save_network
@@ -227,6 +229,19 @@ class TestFolders:
         assert set(np.unique(written.array)) <= {0, 7}
         assert [case.case for case in record.cases] == ["T1"]
         assert [case.case for case in predict(options(tmp_path, tmp_path / "patient")).cases] == ["patient"]
+
+    def test_of_a_dicom_series_give_a_segmentation_of_the_same_voxels(self, tmp_path):
+        slices = series()
+        for dataset in slices:
+            dataset.FrameOfReferenceUID = dataset.StudyInstanceUID = generate_uid(entropy_srcs=["frame"])
+        folder = save_series(tmp_path / "patient" / "T1", slices)
+        wanted = options(tmp_path, folder)
+        predict(wanted)
+        record = predict(replace(wanted, format="dicom-seg"))
+        assert [case.file for case in record.cases] == ["T1.dcm"]
+        nifti = read_image(tmp_path / "out" / "T1.nii.gz").array[0]
+        found = read_structure(tmp_path / "out" / "T1.dcm#1", read_header(folder).grid)
+        np.testing.assert_array_equal(found != 0, nifti != 0)
 
     def test_of_a_dataset_gives_its_test_cases(self, tmp_path):
         label = (image() > 0).astype(np.uint8)
