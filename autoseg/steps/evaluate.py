@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from autoseg.core.errors import AutosegError
 from autoseg.core.files import write_text
 from autoseg.core.pairing import pair_names
-from autoseg.core.plans import read_plan
 from autoseg.core.records import read_record, write_record
 from autoseg.core.runtime import progress
 from autoseg.core.scores import CaseScore, Scores, make_scores, scores_csv
@@ -31,6 +30,7 @@ from autoseg.imaging.read import ending_of, read_header, read_label
 from autoseg.imaging.scoring import score_case, values_in
 from autoseg.imaging.volume import Grid
 from planners.fingerprint import Label
+from planners.plan import Plan
 
 SCORES_JSON = "scores.json"
 SCORES_CSV = "scores.csv"
@@ -114,7 +114,7 @@ def score_validation(workspace: Workspace, configuration: str, fold: int) -> Sco
 
     """
     dataset = read_record(workspace.dataset, Dataset)
-    plan = read_plan(workspace.plan)
+    plan = read_record(workspace.plan, Plan)
     folds = read_record(workspace.folds, Folds).folds
     names = frozenset(folds[fold].validation) if 0 <= fold < len(folds) else frozenset()
     if not names:
