@@ -47,26 +47,8 @@ _BRATS_REGIONS = (
 _BRATS_PENALTY_MM = 374.0
 """About the diagonal of the atlas (240 x 240 x 155 voxels of 1 mm) that BraTS images lie on."""
 
-_MSD_MM = MappingProxyType(
-    {
-        "msd-brain": 5.0,
-        "msd-heart": 4.0,
-        "msd-liver": 7.0,
-        "msd-hippocampus": 1.0,
-        "msd-prostate": 4.0,
-        "msd-lung": 2.0,
-        "msd-pancreas": 5.0,
-        "msd-hepatic-vessel": 3.0,
-        "msd-spleen": 3.0,
-        "msd-colon": 4.0,
-    }
-)
-"""Tolerances of the Decathlon's tasks as its organisers announced them; not checked against their program, which is not
-public."""
-
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
-        **{name: Preset(tolerances_mm=(mm,)) for name, mm in _MSD_MM.items()},
         # KiTS23 (its evaluation program): hierarchical classes, tolerances from the disagreement of its readers.
         "kits23": Preset(
             labels=_KITS_REGIONS, tolerances_mm=(1.0330772532, 1.1328796488, 1.1498198361), both_empty=1.0

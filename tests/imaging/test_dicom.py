@@ -106,7 +106,7 @@ def test_series_in_a_folder_below_with_other_files_around(tmp_path):
     structure.Modality, structure.SeriesInstanceUID = "RTSTRUCT", generate_uid()
     save(tmp_path / "study" / "b", [structure])
     assert read_image(tmp_path / "study").grid == read_image(folder).grid
-    assert series_folders(tmp_path) == (folder, tmp_path / "study" / "b")
+    assert series_folders(tmp_path) == (folder,)  # contours are labels, not a series of images
 
 
 def test_one_file_is_a_flat_image(tmp_path):
