@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import resource
 import sys
 import time
@@ -37,6 +38,7 @@ from autoseg.learning.model_files import (
 )
 from autoseg.learning.sliding_window import WindowPredictor
 from autoseg.learning.training import Epoch, Hooks, TrainingTask, ValidationDice, train_network
+from autoseg.learning.windows import window_starts
 from planners.fingerprint import Fingerprint
 from planners.plan import Plan
 from planners.recipe import Machine
@@ -44,6 +46,11 @@ from planners.recipe import Machine
 VALIDATION_SHARE = 0.05
 """Whole-case validation takes at most this share of the training's seconds."""
 VALIDATION_CASES = 8
+VALIDATIONS_PLANNED = 10
+"""Under a budget each in-training validation keeps to this part of the share, so that large cases cost no overrun."""
+VALIDATION_LEAST_S = 1.0
+VALIDATION_BYTES = 1 << 29
+"""Cases with more logits than this are left to the validation after training, which streams them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,14 +260,17 @@ class _Validator:
         self._task = task
         self._source = source
         self._names = names[:: max(1, len(names) // VALIDATION_CASES)][:VALIDATION_CASES]
+        self._chosen: tuple[str, ...] | None = None
         self._started = time.monotonic()
         self._spent = 0.0
         self._last = 0.0
 
     def __call__(self, network: nn.Module) -> ValidationDice | None:
+        if self._chosen is None:
+            self._chosen = self._affordable(network.eval())
         started = time.monotonic()
         allowed = VALIDATION_SHARE * (started - self._started)
-        if not self._names or self._spent + self._last > max(allowed, 1.0):
+        if not self._chosen or self._spent + self._last > max(allowed, VALIDATION_LEAST_S):
             return None
         task = self._task
         predictor = WindowPredictor(
@@ -268,13 +278,40 @@ class _Validator:
         )
         labels = task.outputs - 1 if task.target == "labels" else task.outputs
         totals = np.zeros((labels, 2))
-        for name in self._names:
+        for name in self._chosen:
             totals += self._case_dice(predictor, name, labels)
         means = tuple(float(total / count) if count else None for total, count in totals)
         defined = [value for value in means if value is not None]
         self._last = time.monotonic() - started
         self._spent += self._last
         return ValidationDice(mean=float(np.mean(defined)) if defined else None, per_label=means)
+
+    def _affordable(self, network: nn.Module) -> tuple[str, ...]:
+        """Return the cases whose logits fit in memory and that together keep one validation within its time."""
+        task = self._task
+        patch = task.configuration.patch
+        window = torch.zeros((1, task.channels, *patch), device=task.device)
+        window_s = math.inf
+        with torch.no_grad(), torch.autocast(task.device.type, task.dtype, enabled=task.dtype != torch.float32):
+            for _ in range(3):  # the first call prepares the device
+                started = time.monotonic()
+                network(window).sum().item()
+                window_s = min(window_s, time.monotonic() - started)
+        allowed = float("inf")
+        if task.seconds is not None:
+            allowed = max(VALIDATION_LEAST_S, VALIDATION_SHARE * task.seconds / VALIDATIONS_PLANNED)
+        chosen = []
+        for name in self._names:
+            shape = self._source.shape(name)
+            flat = 3 - len(patch)
+            edges = zip(shape[flat:], patch, strict=True)
+            windows = math.prod(len(window_starts(max(length, edge), edge)) for length, edge in edges)
+            allowed -= window_s * windows * math.prod(shape[:flat])
+            if allowed < 0:
+                break
+            if task.outputs * math.prod(shape) * 4 <= VALIDATION_BYTES:
+                chosen.append(name)
+        return tuple(chosen)
 
     def _case_dice(self, predictor: WindowPredictor, name: str, labels: int) -> NDArray[np.float64]:
         """Return (labels, 2): Dice and 1 where it is defined, zeros where it is not."""
