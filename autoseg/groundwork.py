@@ -109,12 +109,21 @@ def planned(workspace: Workspace, options: PlanOptions) -> Plan:
     return read_plan(workspace.plan)
 
 
+_UNASKED = PlanCommand()
+
+
 def planned_by_itself(workspace: Workspace, options: PlanCommand) -> Plan:
     """Return the plan of `autoseg plan`: one network gets the whole budget; a dry run writes nothing.
 
+    Where nothing is asked for, a plan of these data that exists is returned as it is: networks were trained by it.
     The device is the one that was measured, else a GPU if its driver is there: torch is not loaded for this.
     """
+    before = inputs_digest(workspace.fingerprint)
     fingerprinted(workspace)
+    asked = (options.recipe, options.budget, options.steps) != (_UNASKED.recipe, _UNASKED.budget, _UNASKED.steps)
+    if workspace.plan.exists() and not asked and inputs_digest(workspace.fingerprint) == before:
+        say("the plan as it is; --budget, --steps or --recipe make another")
+        return read_plan(workspace.plan)
     measured = read_record(workspace.machine, Machine).device if workspace.machine.exists() else None
     has_gpu = has_cuda_driver() if measured is None else measured != "cpu"
     chosen = choose_budget(options.budget, options.steps, has_gpu=has_gpu)

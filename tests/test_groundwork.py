@@ -101,6 +101,7 @@ def test_another_machine_keeps_the_plan(workspace, capsys):
 def test_the_budget_of_a_plan_says_where_it_comes_from(workspace, capsys):
     write_record(workspace.machine, Machine(device="cpu", cores=2, memory_bytes=4 << 30, bf16=False))
     assert "budget 1h (default on a CPU)" in run(capsys, "plan", workspace.root)[2]
+    workspace.plan.unlink()
     write_record(workspace.machine, Machine(device="cuda", cores=2, memory_bytes=4 << 30, bf16=True))
     assert "budget none (default on a GPU" in run(capsys, "plan", workspace.root)[2]
 
@@ -120,3 +121,12 @@ def test_a_plan_edited_wrongly_is_refused_by_file_and_field(workspace, capsys):
     workspace.plan.write_text(text.replace('"batch": ', '"batch": -', 1))
     code, _, err = run(capsys, "preprocess", workspace.root)
     assert (code, f"{workspace.plan}: configurations[0].batch: -" in err) == (2, True)
+
+
+def test_asking_for_a_plan_again_keeps_the_one_that_networks_were_trained_by(workspace, capsys):
+    run(capsys, "plan", workspace.root, "--steps", 7)
+    before = workspace.plan.read_bytes()
+    run(capsys, "plan", workspace.root, "--explain")
+    assert workspace.plan.read_bytes() == before
+    run(capsys, "plan", workspace.root, "--steps", 8)
+    assert workspace.plan.read_bytes() != before

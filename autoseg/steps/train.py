@@ -19,7 +19,7 @@ from autoseg.core.errors import AutosegError
 from autoseg.core.files import write_text
 from autoseg.core.plans import read_plan
 from autoseg.core.records import encode, read_record, write_record
-from autoseg.core.runtime import digest_file, say
+from autoseg.core.runtime import digest_bytes, digest_file, say
 from autoseg.core.stopping import stop_on_signals
 from autoseg.core.version import VERSION
 from autoseg.core.workspace import Workspace
@@ -40,7 +40,7 @@ from autoseg.learning.sliding_window import WindowPredictor
 from autoseg.learning.training import Epoch, Hooks, TrainingTask, ValidationDice, train_network
 from autoseg.learning.windows import window_starts
 from planners.fingerprint import Fingerprint
-from planners.plan import Plan
+from planners.plan import Configuration, Plan
 from planners.recipe import Machine
 
 VALIDATION_SHARE = 0.05
@@ -83,6 +83,8 @@ class TrainingRecord:
     skipped_steps: int
     schedule: str
     network: NetworkFile
+    configuration_sha256: str = ""
+    """Of the configuration that the network was built from; a plan made anew since then does not describe it."""
 
 
 def machine_of(workspace: Workspace, device: torch.device) -> Machine:
@@ -156,7 +158,11 @@ def write_model(workspace: Workspace, configuration: str | None = None) -> Model
         for chosen in plan.configurations
         for path in sorted((workspace.root / "training" / chosen.name).glob("fold_*/training.json"))
     ]
-    networks = tuple(record.network for record in records if (workspace.model / record.network.file).is_file())
+    networks = tuple(
+        record.network
+        for record in records
+        if (workspace.model / record.network.file).is_file() and _fits(record, plan.configuration(record.configuration))
+    )
     if not networks:
         return None
     name = configuration or networks[0].configuration
@@ -169,6 +175,10 @@ def write_model(workspace: Workspace, configuration: str | None = None) -> Model
     )
     save_model(workspace.model, model, plan, read_record(workspace.fingerprint, Fingerprint))
     return model
+
+
+def _fits(record: TrainingRecord, configuration: Configuration) -> bool:
+    return record.configuration_sha256 in {"", digest_bytes(encode(configuration))}
 
 
 def peak_memory_bytes() -> int:
@@ -231,6 +241,7 @@ def _record(
         skipped_steps=skipped,
         schedule=f"{schedule.optimizer}, {schedule.decay} decay from {schedule.learning_rate:g} over {followed}",
         network=network,
+        configuration_sha256=digest_bytes(encode(task.configuration)),
     )
 
 

@@ -1,15 +1,19 @@
 """Whole-case validation while training: it says how good the network is, and keeps to its share of the time."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from autoseg.core.records import encode
+from autoseg.core.runtime import digest_bytes
 from autoseg.learning.feeding import MemorySource
+from autoseg.learning.model_files import NetworkFile
 from autoseg.learning.network import build_network
 from autoseg.learning.training import TrainingTask
-from autoseg.steps.train import VALIDATION_BYTES, _Validator
-from tests.builders import ArraySource, configuration
+from autoseg.steps.train import VALIDATION_BYTES, TrainingRecord, _fits, _Validator
+from tests.builders import ArraySource, configuration, stages
 
 
 class HugeSource(ArraySource):
@@ -82,3 +86,26 @@ def test_a_second_validation_waits_for_its_share_of_the_time(tmp_path: Path, sec
     assert checked(network) is not None
     checked._spent = 100.0
     assert checked(network) is None
+
+
+def test_a_plan_made_anew_does_not_describe_networks_of_the_plan_before() -> None:
+    planned = configuration(3)
+    record = TrainingRecord(
+        configuration=planned.name,
+        fold=0,
+        identity="same",
+        device="cpu",
+        precision="float32",
+        parameters=1,
+        steps=1,
+        seconds=1.0,
+        seconds_allowed=None,
+        skipped_steps=0,
+        schedule="",
+        network=NetworkFile(
+            configuration=planned.name, fold=0, file="a", sha256="b", steps=1, seconds=1.0, validation_dice=None
+        ),
+        configuration_sha256=digest_bytes(encode(planned)),
+    )
+    assert _fits(record, planned)
+    assert not _fits(record, replace(planned, stages=stages(3, 3, features=6)))
