@@ -305,6 +305,7 @@ def demo(
 # ---------------------------------------------------------------------------------------------------- the edge
 def main() -> NoReturn:
     """Run the command line and leave with its exit code."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded; docs/log.md, a busy processor
     sys.exit(run(sys.argv[1:]))
 
 
