@@ -133,6 +133,10 @@ def test_no_environment_variable_is_read_or_set(path):
         node.lineno for node in ast.walk(tree_of(path)) if isinstance(node, ast.Attribute) and node.attr == "environ"
     ]
     called = [node.lineno for name, node in calls(path) if name.endswith(("getenv", "putenv"))]
+    if name_of(path) == "autoseg/cli.py":  # torch's threading library can be told how to wait in no other way
+        told = [ast.unparse(node) for name, node in calls(path) if name.startswith("os.environ")]
+        assert told == ["os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')"]
+        read.pop()
     assert read + called == []
 
 
