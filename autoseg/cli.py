@@ -285,6 +285,20 @@ def show(place: Path, *, talk: Talking = _TALK) -> int:
     return EXIT_DONE
 
 
+@app.command(sort_key=9.5)
+def verify(place: Path, *, talk: Talking = _TALK) -> int:
+    """Check that every file that was made is still what was written; exit code 1 when one is not.
+
+    Args:
+        place: A workspace, a model folder, or a folder of predictions.
+    """
+    from autoseg import verification
+
+    found = verification.verify(place)
+    _tell(talk, found, verification.describe(found))
+    return EXIT_FINDINGS if found.problems else EXIT_DONE
+
+
 @app.command(sort_key=10)
 def demo(
     *, output: Annotated[Path, Parameter(alias="-o")] = _DEMO_FOLDER, budget: str = "4m", talk: Talking = _TALK

@@ -72,6 +72,12 @@ def load_checkpoint(folder: Path, identity: str) -> Checkpoint | None:
     return None
 
 
+def checkpoint_digests(folder: Path) -> tuple[tuple[Path, str], ...]:
+    """Return the tensor files that a training's index names, with the SHA-256 they must have."""
+    entries = [(str(entry.get("file")), str(entry.get("sha256"))) for entry in _entries(folder)]
+    return tuple((folder / name, digest) for name, digest in entries if Path(name).name == name)
+
+
 def _progress(entry: Mapping[str, object]) -> Progress | None:
     numbers = entry.get("progress")
     if not isinstance(numbers, dict):
