@@ -87,7 +87,9 @@ def open_model(path: Path, device: Device) -> Model:
 
     """
     loaded = load_networks(path, choose_device(device))
-    return Model(segmenter=make_segmenter(loaded.plan, loaded.networks, InferenceOptions()))
+    record = loaded.record
+    options = InferenceOptions(mirror=record.mirror, postprocessing=record.postprocessing)
+    return Model(segmenter=make_segmenter(loaded.plan, loaded.networks, options))
 
 
 def _image(array: NDArray[Any], spacing_mm: tuple[float, ...]) -> NDArray[Any]:

@@ -124,8 +124,8 @@ class PredictCommand:
     device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
 
-    mirror: bool = False
-    """Average over mirrored views: slower, sometimes better."""
+    mirror: Annotated[bool | None, Parameter(negative="--no-mirror")] = None
+    """Average over mirrored views: slower, sometimes better; by default as the model says."""
 
     max_ram: str = "auto"
     """Memory that prediction may take, such as 4G or 800M; auto: three quarters of what is free."""

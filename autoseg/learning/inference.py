@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Real, UInt8, UInt16
 
 from autoseg.core.errors import AutosegError, ResourceError
+from autoseg.imaging.components import keep_largest
 from autoseg.imaging.preparation import Prepared, SpacingMm, prepare_image
-from autoseg.learning.model_files import LoadedModel, LoadedNetwork, plan_outputs
+from autoseg.learning.model_files import KeepLargest, LoadedModel, LoadedNetwork, plan_outputs
 from autoseg.learning.sliding_window import WindowPredictor
 from planners.plan import Configuration, Plan
 
@@ -23,11 +24,15 @@ _SPACING_MARGIN = 1.5  # spacing this many times beyond all training cases is ou
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InferenceOptions:
-    """How to predict. `dtype` None: bfloat16 where the device computes in it, else float32."""
+    """How to predict. `dtype` None: bfloat16 where the device computes in it, else float32.
+
+    `mirror` averages mirrored views along the axes of the plan; `postprocessing` changes the label maps.
+    """
 
     mirror: bool = False
     dtype: torch.dtype | None = None
     max_ram_bytes: int | None = None
+    postprocessing: tuple[KeepLargest, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +42,7 @@ class Segmenter:
     plan: Plan
     configuration: Configuration
     predictor: WindowPredictor
+    postprocessing: tuple[KeepLargest, ...] = ()
 
     def prepare(self, array: Real[np.ndarray, "c z y x"], spacing_mm: SpacingMm) -> Prepared:
         """Return the image (c, z, y, x) as the network wants it.
@@ -64,7 +70,10 @@ class Segmenter:
         """
         with _memory_errors():
             classes = self.predictor.labels(prepared.image, prepared.mapping)
-            return _label_values(classes, self.plan)
+            label_map = _label_values(classes, self.plan)
+            for step in self.postprocessing:
+                label_map = keep_largest(label_map, step.values)
+            return label_map
 
 
 def make_segmenter(plan: Plan, networks: tuple[LoadedNetwork, ...], options: InferenceOptions) -> Segmenter:
@@ -84,7 +93,7 @@ def make_segmenter(plan: Plan, networks: tuple[LoadedNetwork, ...], options: Inf
         target=plan.target,
         max_ram_bytes=ceiling,
     )
-    return Segmenter(plan=plan, configuration=configuration, predictor=predictor)
+    return Segmenter(plan=plan, configuration=configuration, predictor=predictor, postprocessing=options.postprocessing)
 
 
 def inference_dtype(device: torch.device) -> torch.dtype:

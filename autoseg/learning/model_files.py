@@ -37,8 +37,21 @@ class NetworkFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeepLargest:
+    """A step of postprocessing: of all voxels with one of these label values only the largest component is kept."""
+
+    values: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRecord:
-    """What a model folder holds. `configuration` is the one that predicts; its networks are averaged."""
+    """What a model folder holds, and how it predicts unless it is told otherwise.
+
+    `configuration` is the one that predicts; where `ensemble` names several, they do, and their probabilities are
+    averaged. The networks (folds) of a configuration are averaged as logits. `mirror`: mirrored views are averaged,
+    along the axes that the plan gives for each configuration; `mirror_axes` are those of `configuration`.
+    `postprocessing` is applied to every label map, in this order.
+    """
 
     schema: ClassVar[str] = "autoseg.model/1"
 
@@ -47,6 +60,14 @@ class ModelRecord:
     configuration: str
     networks: tuple[NetworkFile, ...]
     mirror_axes: tuple[int, ...]
+    ensemble: tuple[str, ...] = ()
+    mirror: bool = False
+    postprocessing: tuple[KeepLargest, ...] = ()
+
+    @property
+    def predicting(self) -> tuple[str, ...]:
+        """The configurations that predict."""
+        return self.ensemble or (self.configuration,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,6 @@ Reading, prediction and writing overlap: one case is read while another is predi
 written. A case that fails is recorded and the others go on.
 """
 
-import csv
-import io
 import resource
 import sys
 import time
@@ -13,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from autoseg.core.errors import AutosegError, PartialError
 from autoseg.core.files import write_text
@@ -24,8 +22,7 @@ from autoseg.datasets.dataset import Dataset, Folds
 from autoseg.datasets.inputs import InputCase, find_inputs
 from autoseg.datasets.load import load_image
 from autoseg.imaging.dicom_seg_write import write_segmentation
-from autoseg.imaging.measurements import Measurement, measure
-from autoseg.imaging.nifti_write import DISCLAIMER
+from autoseg.imaging.measurements import measure
 from autoseg.imaging.preparation import Prepared
 from autoseg.imaging.read import ending_of
 from autoseg.imaging.volume import Volume
@@ -33,69 +30,28 @@ from autoseg.imaging.write import label_ending, write_label
 from autoseg.learning.inference import InferenceOptions, LabelMap, Segmenter, make_segmenter, unlike_training
 from autoseg.learning.machine import choose_device
 from autoseg.learning.model_files import LoadedModel, find_model, load_network, load_networks
+from autoseg.predicting.records import RECORDS, CasePrediction, FailedCase, PredictionRecord, measurements_csv
 from planners.plan import Plan
 
 Format = Literal["nifti", "dicom-seg"]
-RECORDS = "records"
 FREE_MEMORY_SHARE = 0.75
 """Of the memory that is free when prediction starts: other programs want some too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictOptions:
-    """What to predict with which model. `max_ram_bytes` None: 3/4 of what is free. `format` is for DICOM series."""
+    """What to predict with which model.
+
+    `mirror` None: as the model's record says. `max_ram_bytes` None: 3/4 of what is free. `format` is for DICOM series.
+    """
 
     inputs: Path | tuple[Path, ...]
     model: Path
     output: Path
     device: str = "auto"
-    mirror: bool = False
+    mirror: bool | None = None
     max_ram_bytes: int | None = None
     format: Format = "nifti"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CasePrediction:
-    """One predicted case: what went in, what came out. `file` is relative to the output folder."""
-
-    schema: ClassVar[str] = "autoseg.case-prediction/1"
-
-    case: str
-    file: str
-    inputs: tuple[str, ...]
-    input_digest: str
-    model_digest: str
-    seconds: float
-    peak_memory_bytes: int
-    warnings: tuple[str, ...]
-    measurements: tuple[Measurement, ...]
-    use: str = DISCLAIMER
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailedCase:
-    """A case that could not be predicted, and why."""
-
-    case: str
-    inputs: tuple[str, ...]
-    error: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PredictionRecord:
-    """Everything one call of `predict` did; `skipped` cases were finished before with the same input and model."""
-
-    schema: ClassVar[str] = "autoseg.prediction/1"
-
-    model: str
-    model_digest: str
-    device: str
-    precision: str
-    mirror: bool
-    cases: tuple[CasePrediction, ...]
-    skipped: tuple[str, ...]
-    failed: tuple[FailedCase, ...]
-    use: str = DISCLAIMER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +111,12 @@ def predict(options: PredictOptions) -> PredictionRecord:
     model = load_networks(options.model, device)
     cases = find_inputs(places, len(model.plan.channels))
     ceiling = options.max_ram_bytes or int(FREE_MEMORY_SHARE * free_memory_bytes())
-    inference = InferenceOptions(mirror=options.mirror, max_ram_bytes=ceiling if device.type == "cpu" else None)
+    mirror = model.record.mirror if options.mirror is None else options.mirror
+    inference = InferenceOptions(
+        mirror=mirror,
+        max_ram_bytes=ceiling if device.type == "cpu" else None,
+        postprocessing=model.record.postprocessing,
+    )
     segmenter = make_segmenter(model.plan, model.networks, inference)
     digest = _digest_with(model.digest, segmenter)
     job = _Job(
@@ -168,12 +129,12 @@ def predict(options: PredictOptions) -> PredictionRecord:
         model_digest=model.digest,
         device=str(device),
         precision=str(segmenter.predictor.dtype).removeprefix("torch."),
-        mirror=options.mirror,
+        mirror=mirror,
         cases=tuple(outcome.cases[case.name] for case in cases if case.name in outcome.cases),
         skipped=tuple(outcome.skipped),
         failed=tuple(outcome.failed),
     )
-    write_text(options.output / "measurements.csv", _measurements_csv(record.cases, model.plan.channels))
+    write_text(options.output / "measurements.csv", measurements_csv(record.cases, model.plan.channels))
     write_record(options.output / "prediction.json", record)
     _refuse_failures(outcome, len(cases), options.output)
     return record
@@ -290,6 +251,7 @@ def _finish(job: _Job, ready: _Ready, segmented: _Segmented) -> CasePrediction:
     record = CasePrediction(
         case=case.name,
         file=path.name,
+        output_digest=digest_file(path),
         inputs=tuple(str(image) for image in case.images),
         input_digest=ready.digest,
         model_digest=job.digest,
@@ -375,26 +337,10 @@ def _input_digest(case: InputCase) -> str:
 
 def _digest_with(digest: str, segmenter: Segmenter) -> str:
     """Return a digest of everything besides the input that a label map depends on."""
-    predictor = segmenter.predictor
-    return digest_bytes(f"{digest} {predictor.dtype} {predictor.mirror_axes} {predictor.step}".encode())
+    predictor, after = segmenter.predictor, [step.values for step in segmenter.postprocessing]
+    return digest_bytes(f"{digest} {predictor.dtype} {predictor.mirror_axes} {predictor.step} {after}".encode())
 
 
 def _peak_memory_bytes() -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _measurements_csv(cases: Sequence[CasePrediction], channels: Sequence[str]) -> str:
-    """Return one row per structure and case; undefined numbers are empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    means = [f"mean_{channel}" for channel in channels]
-    head = ["case", "structure", "voxels", "volume_ml", "area_mm2", "largest_diameter_mm", "components"]
-    writer.writerow([*head, *means, "note"])
-    for case in cases:
-        for found in case.measurements:
-            sizes = (found.volume_ml, found.area_mm2, found.largest_diameter_mm)
-            shown = ["" if value is None else f"{value:.6g}" for value in (*sizes, *found.mean_intensities)]
-            row = [case.case, found.label, found.voxels, *shown[:3], found.components, *shown[3:], DISCLAIMER]
-            writer.writerow(row)
-    return text.getvalue()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import pdist
 from skimage.measure import label as skimage_label
 
-from autoseg.imaging.components import connected_components, largest_component, remove_small_components
+from autoseg.imaging.components import connected_components, keep_largest, largest_component, remove_small_components
 from autoseg.imaging.measurements import largest_diameter_mm, measure
 from autoseg.imaging.volume import Grid
 from planners.fingerprint import Label
@@ -48,6 +48,14 @@ def test_only_the_largest_component_stays_and_equals_stay_together():
     mask = np.array([[[1, 1, 0, 1, 0, 1, 1]]], bool)
     assert largest_component(mask)[0, 0].astype(int).tolist() == [1, 1, 0, 0, 0, 1, 1]
     assert not largest_component(np.zeros((1, 2, 2), bool)).any()
+
+
+def test_of_several_values_together_the_largest_component_is_kept():
+    row = np.array([[[1, 2, 0, 2, 2, 3, 0, 1]]], dtype=np.uint8)
+    assert keep_largest(row, (1, 2))[0, 0].tolist() == [1, 2, 0, 2, 2, 3, 0, 0]  # two parts of two voxels are a tie
+    assert keep_largest(row, (1, 2, 3))[0, 0].tolist() == [0, 0, 0, 2, 2, 3, 0, 0]
+    assert keep_largest(row, (3,)) is row
+    assert row[0, 0].tolist() == [1, 2, 0, 2, 2, 3, 0, 1]
 
 
 def test_small_components_are_removed():

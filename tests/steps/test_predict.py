@@ -22,10 +22,19 @@ from autoseg.datasets.dataset import Case, Dataset, Fold, Folds
 from autoseg.imaging.dicom_labels import read_structure
 from autoseg.imaging.geometry import corner_displacement_voxels
 from autoseg.imaging.read import read_header, read_image
-from autoseg.learning.model_files import ModelRecord, TrainedNetwork, load_networks, save_model, save_network
+from autoseg.learning.model_files import (
+    KeepLargest,
+    ModelRecord,
+    TrainedNetwork,
+    load_model_record,
+    load_networks,
+    save_model,
+    save_network,
+)
 from autoseg.learning.network import build_network
+from autoseg.predicting.records import CasePrediction, PredictionRecord
 from autoseg.steps import predict as step
-from autoseg.steps.predict import CasePrediction, PredictionRecord, PredictOptions, predict, predict_validation
+from autoseg.steps.predict import PredictOptions, predict, predict_validation
 from planners.fingerprint import CaseFingerprint, ChannelFingerprint, Fingerprint, Label
 from planners.plan import Normalization, Plan
 from tests.builders import configuration
@@ -108,6 +117,12 @@ def make_model(folder: Path, *, channels=1, dimensions=3, scheme="zscore", fold=
     return folder
 
 
+def edit_plan(folder: Path, **changes) -> None:
+    """Change the model's configuration."""
+    plan = read_record(folder / "plan.json", Plan)
+    write_record(folder / "plan.json", replace(plan, configurations=(replace(plan.configurations[0], **changes),)))
+
+
 def image(seed=0, shape=(9, 8, 6)):
     """A nibabel array (x, y, z) of noise in a frame of zeros one voxel wide."""
     values = np.random.default_rng(seed).integers(10, 100, shape).astype(np.int16)
@@ -184,6 +199,21 @@ class TestOneFile:
         written = SimpleITK.ReadImage(str(tmp_path / "out" / "scan.nrrd"))
         assert (written.GetSpacing(), written.GetOrigin()) == (source.GetSpacing(), source.GetOrigin())
         assert set(np.unique(SimpleITK.GetArrayFromImage(written))) == {0, 7}
+
+    def test_is_mirrored_and_postprocessed_as_the_model_says(self, tmp_path):
+        path = save(tmp_path / "scan.nii.gz", image())
+        folder = tmp_path / "model"
+        first = predict(options(tmp_path, path))
+        assert not first.mirror
+        edit_plan(folder, augmentation=replace(configuration(3).augmentation, mirror_axes=(2,)))
+        write_record(folder / "model.json", replace(load_model_record(folder), mirror=True))
+        second = predict(options(tmp_path, path))
+        assert (second.mirror, second.skipped) == (True, ())
+        assert not predict(options(tmp_path, path, mirror=False)).mirror
+        steps = (KeepLargest(values=(7,)),)
+        write_record(folder / "model.json", replace(load_model_record(folder), postprocessing=steps))
+        third = predict(options(tmp_path, path))
+        assert (third.skipped, third.cases[0].model_digest == second.cases[0].model_digest) == ((), False)
 
     def test_that_does_not_exist_is_an_error(self, tmp_path):
         with pytest.raises(AutosegError, match=r"none\.nii\.gz: does not exist; check the path"):

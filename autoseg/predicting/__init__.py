@@ -1,0 +1,1 @@
+"""What predicts case after case: reading ahead, writing behind, records of both."""

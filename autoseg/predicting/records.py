@@ -1,0 +1,77 @@
+"""What prediction writes beside the label maps: a record per case, one of the whole call, a table of measurements."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from autoseg.imaging.measurements import Measurement
+from autoseg.imaging.nifti_write import DISCLAIMER
+
+RECORDS = "records"
+"""Folder, beside the label maps, of the records of the cases."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CasePrediction:
+    """One predicted case: what went in, what came out. `file` is relative to the output folder.
+
+    `output_digest` is the SHA-256 of the file, "" where an older version wrote the record.
+    """
+
+    schema: ClassVar[str] = "autoseg.case-prediction/1"
+
+    case: str
+    file: str
+    output_digest: str = ""
+    inputs: tuple[str, ...]
+    input_digest: str
+    model_digest: str
+    seconds: float
+    peak_memory_bytes: int
+    warnings: tuple[str, ...]
+    measurements: tuple[Measurement, ...]
+    use: str = DISCLAIMER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedCase:
+    """A case that could not be predicted, and why."""
+
+    case: str
+    inputs: tuple[str, ...]
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictionRecord:
+    """Everything one call of `predict` did; `skipped` cases were finished before with the same input and model."""
+
+    schema: ClassVar[str] = "autoseg.prediction/1"
+
+    model: str
+    model_digest: str
+    device: str
+    precision: str
+    mirror: bool
+    cases: tuple[CasePrediction, ...]
+    skipped: tuple[str, ...]
+    failed: tuple[FailedCase, ...]
+    use: str = DISCLAIMER
+
+
+def measurements_csv(cases: Sequence[CasePrediction], channels: Sequence[str]) -> str:
+    """Return one row per structure and case; undefined numbers are empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    means = [f"mean_{channel}" for channel in channels]
+    head = ["case", "structure", "voxels", "volume_ml", "area_mm2", "largest_diameter_mm", "components"]
+    writer.writerow([*head, *means, "note"])
+    for case in cases:
+        for found in case.measurements:
+            sizes = (found.volume_ml, found.area_mm2, found.largest_diameter_mm)
+            shown = ["" if value is None else f"{value:.6g}" for value in (*sizes, *found.mean_intensities)]
+            row = [case.case, found.label, found.voxels, *shown[:3], found.components, *shown[3:], DISCLAIMER]
+            writer.writerow(row)
+    return text.getvalue()
