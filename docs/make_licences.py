@@ -16,7 +16,7 @@ from autoseg.core.files import write_text
 PAGE = Path(__file__).parent / "licences.md"
 PERMITTED = re.compile(
     r"\b(apache|bsd|0bsd|mit|mit-cmu|isc|psf|python software foundation|mpl|mozilla public|zlib|cc0|bsl|unlicense)\b",
-    re.I,
+    re.IGNORECASE,
 )
 FORBIDDEN = re.compile(r"\b(a|l)?gpl\b|gnu (affero |lesser )?general public", re.IGNORECASE)
 
