@@ -18,6 +18,8 @@ from autoseg.imaging.read import read_header
 _RECURRING = 0.5
 """A structure is found in at least this share of the cases (and twice); names of single objects hardly recur."""
 
+_FOLDERS_LOOKED_AT = 32
+
 _AS_FINE = 1.02
 """Voxels this much larger than the smallest count as equal: headers round."""
 
@@ -50,7 +52,7 @@ def read(listing: Listing, options: Options) -> Arrangement | None:
     kind, structures = _references(labelled)
     said = _said(kind, structures, max(len(f.labels) for f in labelled))
     if len(channels) > 1 and set(structures) & set(channels):
-        channels = _finest_first(listing, labelled[0], channels, structures)
+        channels = _reference_first(listing, labelled, channels, structures)
         kind, structures = "map", channels[:1]
         said = (_said_of_reference(labelled[0], channels),)
     cases, findings = _cases(folders, channels, structures)
@@ -66,10 +68,13 @@ def read(listing: Listing, options: Options) -> Arrangement | None:
     )
 
 
-def _finest_first(
-    listing: Listing, folder: _Folder, channels: tuple[str, ...], labelled: tuple[str, ...]
+def _reference_first(
+    listing: Listing, folders: Sequence[_Folder], channels: tuple[str, ...], labelled: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """Return the channels with the one of the smallest voxels first: each has a label, and the finest shows most.
+    """Return the channels with the reference first: the one that all others cover, of several the finest.
+
+    Each channel has a label; the others are resampled to the reference, and where they do not reach nothing would be
+    known of them. Some of the folders speak for all; a case that differs is found when it is read.
 
     Raises:
         AutosegError: the labels are not those of the channels, or the channels are not of one place.
@@ -77,23 +82,28 @@ def _finest_first(
     """
     if set(labelled) != set(channels):
         what = "each case has several images and several labels"
-        raise ambiguous(listing.folder, what, sorted({*channels, *labelled}), _options(folder))
-    of_channel = dict(zip(_channel_names(folder), folder.images, strict=True))
-    grids = {name: read_header(listing.folder / item.path).grid for name, item in of_channel.items()}
-    voxel_mm3 = {name: math.prod(grid.spacing_mm) for name, grid in grids.items()}
-    smallest = min(voxel_mm3.values())
-    reference = next(name for name in channels if voxel_mm3.get(name, math.inf) <= smallest * _AS_FINE)
-    for name, grid in grids.items():
-        covered = covered_share(grids[reference], grid)
-        if covered < LEAST_COVERED:
-            what = f"each case has several images that show different places ({name} {covered:.0%} of {reference})"
-            raise ambiguous(listing.folder, what, sorted(channels), _options(folder))
+        raise ambiguous(listing.folder, what, sorted({*channels, *labelled}), _options(folders[0]))
+    least = dict.fromkeys(channels, 1.0)
+    voxel_mm3 = dict.fromkeys(channels, 0.0)
+    for folder in folders[:: -(-len(folders) // _FOLDERS_LOOKED_AT)]:
+        of_channel = dict(zip(_channel_names(folder), folder.images, strict=True))
+        grids = {one: read_header(listing.folder / of_channel[one].path).grid for one in channels if one in of_channel}
+        for one, grid in grids.items():
+            least[one] = min(least[one], *(covered_share(grid, other) for other in grids.values()))
+            voxel_mm3[one] = max(voxel_mm3[one], math.prod(grid.spacing_mm))
+    if max(least.values()) < LEAST_COVERED:
+        shares = ", ".join(f"{least[one]:.0%} of {one}" for one in channels)
+        what = f"each case has several images that show different places (the others cover {shares})"
+        raise ambiguous(listing.folder, what, sorted(channels), _options(folders[0]))
+    covered = [one for one in channels if least[one] >= LEAST_COVERED]
+    smallest = min(voxel_mm3[one] for one in covered)
+    reference = next(one for one in covered if voxel_mm3[one] <= smallest * _AS_FINE)
     return (reference, *(name for name in channels if name != reference))
 
 
 def _said_of_reference(folder: _Folder, channels: tuple[str, ...]) -> Inference:
     others = ", ".join(channels[1:])
-    because = f"its voxels are the smallest; the labels of {others} are left aside. To segment one alone: "
+    because = f"{others} cover it; the labels of {others} are left aside. To segment one alone: "
     return Inference(what="labels", value=f"those of {channels[0]}", because=because + _options(folder))
 
 

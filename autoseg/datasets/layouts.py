@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
+from typing import NoReturn
 
 from autoseg.core.errors import AutosegError
 from autoseg.datasets import (
@@ -48,6 +49,16 @@ def arrange(listing: Listing, options: Options) -> Arrangement:
         AutosegError: no layout fits, or the one that fits finds a contradiction.
 
     """
+    try:
+        found = _first_that_fits(listing, options)
+    except AutosegError:
+        found = _by_headers(listing, options)
+        if found is None:
+            raise
+    return found or _refuse(listing)
+
+
+def _first_that_fits(listing: Listing, options: Options) -> Arrangement | None:
     kept, aside = _without_dicom_labels(listing)
     for name, layout in LAYOUTS.items():
         arrangement = layout(listing if name == "DICOM" else kept, options)
@@ -55,6 +66,23 @@ def arrange(listing: Listing, options: Options) -> Arrangement:
             arrangement = described(kept, arrangement)
             said = () if name == "DICOM" else aside
             return replace(arrangement, inferences=(*arrangement.inferences, *said))
+    return None
+
+
+def _by_headers(listing: Listing, options: Options) -> Arrangement | None:
+    """Return what the headers of DICOM files declare where names contradict each other, files of other kinds aside."""
+    series = listing.where(lambda item: (listing.folder / item.path).is_dir())
+    if not series or len(series) == len(listing.items):
+        return None
+    arrangement = layout_dicom.read(replace(listing, items=series), options)
+    if arrangement is None:
+        return None
+    count = f"{len(listing.items) - len(series)} files"
+    said = Inference(what="left aside", value=count, because="no DICOM, and their names pair nothing")
+    return replace(arrangement, inferences=(*arrangement.inferences, said))
+
+
+def _refuse(listing: Listing) -> NoReturn:
     found = shown([str(item.path) for item in listing.items])
     if not any(has_word(str(item.path), LABEL_WORDS) for item in listing.items):
         what, mend = f"images without any label ({found})", "add labels, or give it to autoseg predict"

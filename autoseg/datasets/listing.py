@@ -8,7 +8,8 @@ from pathlib import Path, PurePosixPath
 from autoseg.core.errors import AutosegError
 from autoseg.core.workspace import existing_folder
 from autoseg.datasets.names import natural_key
-from autoseg.imaging.read import IMAGE_ENDINGS, ending_of, series_folders
+from autoseg.imaging.dicom_scan import is_dicom
+from autoseg.imaging.read import IMAGE_ENDINGS, ending_of
 
 _MAXIMUM_ITEMS = 2_000_000
 _DOCUMENT_ENDINGS = frozenset({".json", ".csv", ".tsv"})
@@ -56,12 +57,10 @@ def list_folder(folder: Path) -> Listing:
         folders[:] = [name for name in folders if not name.startswith((".", "__"))]
         relative = PurePosixPath(Path(place).relative_to(folder).as_posix())
         shown = [name for name in files if not name.startswith(".") and Path(name).stem.lower() not in _ASIDE]
-        items += _items(relative, shown)
+        items += _items(relative, shown) or _series_without_endings(folder, relative, shown)
         documents += [relative / name for name in shown if Path(name).suffix.lower() in _DOCUMENT_ENDINGS]
         if len(items) > _MAXIMUM_ITEMS:
             raise AutosegError.at(folder, f"more than {_MAXIMUM_ITEMS} images in it", "give the dataset's own folder")
-    if not items:
-        items += [Item(place, place.name) for place in _series_without_endings(folder)]
     if not items:
         endings = " ".join(sorted(IMAGE_ENDINGS))
         raise AutosegError.at(folder, "no image in it", f"put images and labels there (known endings: {endings})")
@@ -75,9 +74,11 @@ def matches(path: PurePosixPath, pattern: str) -> bool:
     return folder in (path, *path.parents) or (len(path.parts) == len(folder.parts) and path.match(pattern))
 
 
-def _series_without_endings(folder: Path) -> list[PurePosixPath]:
-    """Return the folders of DICOM files where no file name says so."""
-    return [PurePosixPath(place.relative_to(folder).as_posix()) for place in series_folders(folder)]
+def _series_without_endings(folder: Path, place: PurePosixPath, names: list[str]) -> list[Item]:
+    """Return the folder `place` as a series where its files are DICOM and no name says so; one file is looked at."""
+    unknown = sorted(name for name in names if Path(name).suffix.lower() not in _DOCUMENT_ENDINGS)
+    first = next((folder / place / name for name in unknown if name.upper() != "DICOMDIR"), None)
+    return [Item(place, place.name)] if first is not None and is_dicom(first) else []
 
 
 def _items(folder: PurePosixPath, names: list[str]) -> list[Item]:

@@ -25,12 +25,16 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Pairing:
-    """Images with their labels, what remained alone, and by which rule."""
+    """Images with their labels, what remained alone, and by which rule.
+
+    `variants` are further labels of an image that has its label, e.g. `seg_fast` beside `seg`.
+    """
 
     pairs: tuple[Pair, ...]
     images_alone: tuple[Pair, ...]
     labels_alone: tuple[Item, ...]
     because: str
+    variants: tuple[Item, ...] = ()
 
 
 def _same(images: Sequence[str], labels: Sequence[str]) -> tuple[Keys, Keys]:
@@ -145,7 +149,13 @@ def _unite(images: Sequence[Item], labels: Sequence[Item], best: tuple[int, str,
 def lone_findings(pairing: Pairing, labels: str) -> list[Finding]:
     """Return the findings for what a pairing left alone; `labels` is where the missing labels would lie."""
     alone = [image_alone(p.images[0], f"{labels}/{p.name}") for p in pairing.images_alone]
-    return alone + [label_alone(item) for item in pairing.labels_alone]
+    return [*alone, *map(label_alone, pairing.labels_alone), *map(_variant, pairing.variants)]
+
+
+def _variant(item: Item) -> Finding:
+    what = "a further label of an image that has one of a plainer name, left aside"
+    mend = "name the labels to learn with --labels if these are meant"
+    return Finding(severity="warning", where=str(item.path), what=what, mend=mend)
 
 
 def unlabelled_cases(items: Sequence[Item]) -> tuple[Case, ...]:

@@ -1,5 +1,6 @@
 """Which label belongs to which image, by where they lie: for names that do not say it."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,19 +42,31 @@ def pair_in_space(folder: Path, images: Sequence[Item], labels: Sequence[Item]) 
             on.setdefault(index, []).append(label)
     if not on:
         return None
+    variants: list[Item] = []
     for index, some in on.items():
-        if len(some) > 1:
+        plain = _plainest(some)
+        if plain is None:
             what = (
                 f"the names do not pair images and labels, and several labels lie on the grid of {images[index].path}"
             )
             raise ambiguous(folder, what, [str(item.path) for item in some], "--labels")
-    paired = {item.path for some in on.values() for item in some}
+        variants += [item for item in some if item is not plain]
+        on[index] = [plain]
+    paired = {item.path for some in on.values() for item in some} | {item.path for item in variants}
     return Pairing(
         tuple(Pair(images[index].stem, (images[index],), tuple(some)) for index, some in sorted(on.items())),
         tuple(Pair(image.stem, (image,), ()) for index, image in enumerate(images) if index not in on),
         tuple(item for item in labels if item.path not in paired),
         "the same voxels in space",
+        tuple(variants),
     )
+
+
+def _plainest(labels: Sequence[Item]) -> Item | None:
+    """Return the label whose name all others only add words to (`seg` of `seg`, `seg_fast`), None if there is none."""
+    shortest = min(labels, key=lambda item: len(item.stem))
+    begun = all(item is shortest or re.match(rf"{re.escape(shortest.stem)}[-_. ]", item.stem) for item in labels)
+    return shortest if begun else None
 
 
 def _centre(grid: Grid) -> NDArray[np.float64]:

@@ -347,10 +347,19 @@ def test_one_of_several_images_is_chosen_by_patterns(scanners):
     assert pairs_of(found)["S1"] == (("S1/PET_image.nii.gz",), ("S1/PET_mask.nii.gz",))
 
 
+def test_the_reference_is_the_image_that_all_others_cover_even_if_another_is_finer(scanners, nifti):
+    for part in ("image", "mask"):
+        nifti(scanners / "S1" / f"PET_{part}.nii.gz", np.zeros((3, 3, 2), np.uint8), (4.0,) * 3)
+    found = arranged(scanners)
+    assert found.channels == ("PET", "CT")
+    assert found.inferences[-1].value == "those of PET"
+
+
 def test_images_of_different_places_are_not_put_together(scanners, nifti):
     for part in ("image", "mask"):
-        nifti(scanners / "S1" / f"PET_{part}.nii.gz", np.zeros((3, 3, 1), np.uint8), (4.0,) * 3)
-    with pytest.raises(AutosegError, match=r"several images that show different places .PET 16% of CT.: CT, PET; say"):
+        nifti(scanners / "S1" / f"PET_{part}.nii.gz", np.zeros((9, 9, 1), np.uint8), (4.0,) * 3)
+    message = r"several images that show different places .the others cover 21% of CT, 7% of PET.: CT, PET; say"
+    with pytest.raises(AutosegError, match=message):
         arranged(scanners)
 
 

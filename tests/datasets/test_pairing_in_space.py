@@ -7,7 +7,7 @@ import pytest
 from autoseg.core.errors import AutosegError
 from autoseg.datasets.options import Options
 from autoseg.datasets.read_case import read_case
-from autoseg.datasets.understand import understand
+from autoseg.datasets.understand import study, understand
 
 NAMES = Options(images="scans/*.nii.gz", labels="drawn/*.nii.gz")
 
@@ -66,6 +66,15 @@ def test_two_labels_on_one_grid_are_a_question(tmp_path):
     flipped_label(tmp_path, "second", affine)
     with pytest.raises(AutosegError, match=r"on the grid of scans/alpha.nii.gz: drawn/first.nii.gz, drawn/second"):
         understand(tmp_path, NAMES)
+
+
+def test_of_several_labels_on_one_grid_the_plainest_name_is_taken_and_the_others_are_told(tmp_path):
+    flipped_label(tmp_path, "seg", scan(tmp_path, "alpha", (0, 0, 0)))
+    flipped_label(tmp_path, "seg_fast", scan(tmp_path, "alpha", (0, 0, 0)))
+    flipped_label(tmp_path, "other", scan(tmp_path, "beta", (50, 0, 0)))
+    found = study(tmp_path, NAMES, {})
+    assert [case.references for case in found.dataset.cases] == [("drawn/seg.nii.gz",), ("drawn/other.nii.gz",)]
+    assert [(f.severity, f.where) for f in found.findings] == [("warning", "drawn/seg_fast.nii.gz")]
 
 
 def test_images_on_one_grid_are_a_question(tmp_path):

@@ -40,6 +40,10 @@ class Expected:
 RGB = ("red", "green", "blue")
 CT_ONLY = Options(images="nifti/*/CT_image.nii.gz", labels="nifti/*/CT_mask.nii.gz")
 PARTIAL_OVERLAPS = Options(images="data/segmentations/ct-3slice", labels="data/segmentations/partial_overlaps.dcm")
+TOTALSEG_VALUES = (
+    *(*range(1, 12), 13, 14, 15, 18, 19, 20, 21, 23, 24, 25, *range(30, 34), *range(46, 50), 52, 63, 64, 69, 70, 79),
+    *(*range(86, 90), *range(97, 104), *range(109, 116), 117),
+)
 UNDERSTOOD = {
     "msd-hippocampus": Expected(
         layout="folders",
@@ -140,12 +144,19 @@ UNDERSTOOD = {
         options=Options(images="*/PET/image"),
     ),
     "sts-ct-mr-pet": Expected(
-        layout="given",
+        layout="case folders",
         cases=9,
-        channels=("image",),
+        channels=("MR_T1", "CT", "PET"),
         labels=("label_1",),
-        shapes=((48, 143, 161), (63, 154, 139)),
-        options=CT_ONLY,
+        shapes=((35, 90, 115), (54, 99, 93)),
+    ),
+    "totalseg-tests": Expected(
+        layout="suffix",
+        cases=3,
+        channels=("image",),
+        labels=tuple(f"label_{value}" for value in TOTALSEG_VALUES),
+        shapes=((20, 512, 512), (20, 91, 117)),
+        errors=("image without label",),
     ),
 }
 
@@ -202,14 +213,8 @@ def test_a_case_of_each_is_read_with_declared_values_only(datasets_dir, name):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        (
-            "sts-ct-mr-pet",
-            "several images that show different places .MR_T1 33% of CT.: CT, MR_T1, PET; say which",
-        ),
-        (
-            "totalseg-tests",
-            "several labels lie on the grid of example_ct_sm.nii.gz: example_seg.nii.gz, example_seg_fast.nii.gz;",
-        ),
+        ("dicom-seg", "labelled series of 3 modalities: breast-dce-mr/UCSF-BR-06/image_dce_ser .MR., .* --images"),
+        ("dicom-seg/dcmqi", "several labels of Liver for data/segmentations/24x38x3/image: .* say which with --labels"),
         ("brain-mr-dicom", "images without any label"),
         ("dicom-awkward", "no label refers to an image series that is there .pydicom/liver_1frame.dcm"),
         (
