@@ -5,7 +5,7 @@ empty frames, sort as they like and number segments by their own habit. All kind
 FRACTIONAL (a share; at least one half is foreground), LABELMAP (the number of the segment).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 FRACTIONAL_THRESHOLD = 0.5
 """A voxel that the structure covers by half belongs to it; for a probability this is the likelier class."""
 
+_SAME_SLICE_MM = 1e-3
+
 _COARSER = 1.5
 """Frames this many times further apart than the image's slices were not drawn on that image."""
 
@@ -39,6 +41,7 @@ class _Frame:
     orientation: tuple[float, ...] | None
     spacing: tuple[float, ...] | None
     between_mm: float | None
+    thickness_mm: float | None
 
 
 def segments(dataset: "Dataset") -> list[tuple[int, str, bool]]:
@@ -84,6 +87,47 @@ def read_segments(path: Path, numbers: frozenset[int], grid: Grid) -> NDArray[np
     return mask
 
 
+def grid_of_frames(paths: Sequence[Path]) -> Grid:
+    """Return the smallest grid that holds the frames of some SEG files of one image, slices ordered along their normal.
+
+    For labels whose image is not at hand: absent slices before the first and after the last frame are not known.
+
+    Raises:
+        AutosegError: a file is damaged, its frames do not say where they lie, or they are not of one image.
+
+    """
+    frames: list[tuple[_Frame, tuple[int, int]]] = []
+    thickness_mm = 1.0
+    for path in paths:
+        dataset = load(path, pixels=False)
+        with damage_named(path, "its header is damaged"):
+            size = int(dataset.Rows), int(dataset.Columns)
+            found = [frame for frame in _frames(dataset) if frame.position and frame.orientation and frame.spacing]
+            thickness_mm = next((f.between_mm or f.thickness_mm or 1.0 for f in found), thickness_mm)
+            frames += [(frame, size) for frame in found]
+        if not found:
+            mend = "give a dataset with its images as references"
+            raise AutosegError.at(path, "does not say where its frames lie", mend)
+    first, size = frames[0]
+    row, column = np.reshape(np.asarray(first.orientation, np.float64), (2, 3))
+    normal = np.cross(row, column)
+    positions = np.array([frame.position for frame, _ in frames], np.float64)
+    depths = np.sort(positions @ normal)
+    gaps = np.diff(depths)[np.diff(depths) > _SAME_SLICE_MM]
+    step_mm = min(float(gaps.min()), first.between_mm or np.inf) if gaps.size else thickness_mm
+    alike = all(same == size and frame.spacing == first.spacing for frame, same in frames)
+    if not alike or np.ptp((positions - np.outer(positions @ normal, normal)), axis=0).max() > _SAME_SLICE_MM:
+        mend = "give a dataset with its images as references"
+        raise AutosegError.at(paths[-1], "its frames are not slices of one image", mend)
+    flip = np.array([-1.0, -1.0, 1.0])  # LPS to RAS
+    between_rows, between_columns = first.spacing or (1.0, 1.0)
+    columns = (normal * step_mm, column * between_rows, row * between_columns, positions[(positions @ normal).argmin()])
+    affine = np.vstack([np.stack([vector * flip for vector in columns], axis=1), (0.0, 0.0, 0.0, 1.0)])
+    rows = [[float(value) for value in line] for line in affine]
+    slices = round(float(np.ptp(depths)) / step_mm) + 1
+    return Grid(shape=(slices, *size), affine=tuple((a, b, c, d) for a, b, c, d in rows))
+
+
 def _place(path: Path, mask: NDArray[np.uint8], shown: NDArray[np.bool_], frame: _Frame, grid: Grid) -> None:
     """Set the voxels of the mask that a frame covers."""
     if frame.position is None or frame.orientation is None or frame.spacing is None:
@@ -103,7 +147,8 @@ def _place(path: Path, mask: NDArray[np.uint8], shown: NDArray[np.bool_], frame:
         what = f"its frames do not lie on the voxels of the image (off by {off:.2g} voxels)"
         raise AutosegError.at(path, what, "give the series that it was drawn on, or resample it to that image")
     across = int(np.argmin(np.abs(steps[1]) + np.abs(steps[2])))
-    if frame.between_mm is not None and frame.between_mm > _COARSER * grid.spacing_mm[across]:
+    apart = frame.between_mm is not None and grid.shape[across] > 1
+    if frame.between_mm is not None and apart and frame.between_mm > _COARSER * grid.spacing_mm[across]:
         what = f"its frames are {frame.between_mm:.3g} mm apart, the image's slices {grid.spacing_mm[across]:.3g} mm"
         raise AutosegError.at(path, what, "give the series that it was drawn on, or resample it to that image")
     row, column = np.nonzero(shown)
@@ -140,6 +185,7 @@ def _frames(dataset: "Dataset") -> Iterator[_Frame]:
 
         segment = None if labelmap else int(first("SegmentIdentificationSequence", "ReferencedSegmentNumber"))
         between_mm = first("PixelMeasuresSequence", "SpacingBetweenSlices")
+        thickness_mm = first("PixelMeasuresSequence", "SliceThickness")
         yield _Frame(
             number=number,
             segment=segment,
@@ -147,6 +193,7 @@ def _frames(dataset: "Dataset") -> Iterator[_Frame]:
             orientation=_numbers(first("PlaneOrientationSequence", "ImageOrientationPatient"), 6),
             spacing=_numbers(first("PixelMeasuresSequence", "PixelSpacing"), 2),
             between_mm=None if between_mm in (None, "") else abs(float(between_mm)),
+            thickness_mm=None if thickness_mm in (None, "") else abs(float(thickness_mm)),
         )
 
 

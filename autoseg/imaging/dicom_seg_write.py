@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoseg.core.errors import AutosegError
 from autoseg.core.files import write_atomically
 from autoseg.core.runtime import digest_bytes
 from autoseg.core.version import VERSION
 from autoseg.imaging.dicom import read_dicom_header
-from autoseg.imaging.dicom_scan import damage_named, load, scan
+from autoseg.imaging.dicom_codes import LONGEST_TEXT, codes_of
+from autoseg.imaging.dicom_scan import damage_named
 from autoseg.imaging.dicom_seg import read_segments
+from autoseg.imaging.dicom_sources import source_headers
 from autoseg.imaging.nifti_write import DISCLAIMER
 from autoseg.imaging.volume import Grid
 from planners.fingerprint import Label
@@ -25,47 +26,33 @@ from planners.fingerprint import Label
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation, SegmentDescription
     from pydicom.dataset import Dataset
-    from pydicom.sr.coding import Code
 
 MAKER = "autoseg"
-_PRIVATE_SCHEME = "99AUTOSEG"
-_LONGEST_LABEL = 64  # characters of an LO
-_SERIES_NUMBER_OFFSET = 9000  # above the numbers that scanners give
-_UTF8 = "ISO_IR 192"
-_EMPTY_IF_MISSING = (
-    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime"),
-    *("AccessionNumber", "ReferringPhysicianName", "SeriesNumber"),
-)
-"""Attributes that a series must have though they may be empty; some scanners and anonymisers leave them out."""
-
-_ORGANS = (
-    *("Aorta", "Brain", "Breast", "Colon", "Duodenum", "Esophagus", "Femur", "Gallbladder", "Heart", "Hippocampus"),
-    *("Kidney", "Liver", "Lung", "Pancreas", "Prostate", "Rectum", "Spleen", "Stomach", "Thyroid", "Trachea", "Uterus"),
-)
-_CHANGES = ("Lesion", "Neoplasm", "Tumor")
-"""Names of structures that have a SNOMED CT code in pydicom's dictionary; others get a private one."""
+SERIES_NUMBER_OFFSET = 9000
+"""Above the numbers that scanners give."""
 
 
-def write_segmentation(path: Path, label_map: NDArray[Any], series: Path, labels: Sequence[Label]) -> None:
+def write_segmentation(
+    path: Path, label_map: NDArray[Any], series: Path, labels: Sequence[Label], grid: Grid | None = None
+) -> None:
     """Write a label map (z, y, x) on the grid of a DICOM series as a SEG that refers to it, atomically and verified.
 
     Foreground labels that occur become segments 1, 2, ... in their order (all of them if none occurs); a label is
-    wherever the map has one of its values.
+    wherever the map has one of its values. `grid` is that of the map where the series was resampled; the frames then lie
+    between the images of the series, in the same frame of reference.
 
     Raises:
         AutosegError: the series does not say what a SEG must repeat, such as its frame of reference.
         ResourceError: the disk is full, or what was read back is not what was written.
 
     """
-    grid = read_dicom_header(series).grid
+    grid = grid or read_dicom_header(series).grid
     if label_map.shape != grid.shape:
         msg = f"a label map of shape {grid.shape} is wanted, not {label_map.shape}"
         raise ValueError(msg)
-    foreground = [label for label in labels if label.role == "foreground"]
-    present = set(np.unique(label_map).tolist())
-    shown = [label for label in foreground if present & set(label.values)] or foreground
+    shown = shown_labels(label_map, labels)
     with damage_named(series, "cannot carry a segmentation"):
-        sources = _sources(series)
+        sources = source_headers(series, "--format dicom-seg")
         segmentation = _segmentation(label_map, grid, sources, shown)
 
     def writer(temporary: Path) -> None:
@@ -79,29 +66,11 @@ def write_segmentation(path: Path, label_map: NDArray[Any], series: Path, labels
     write_atomically(path, writer)
 
 
-def _sources(series: Path) -> list["Dataset"]:
-    """Return the headers of the series in memory, mended where a SEG would inherit a fault.
-
-    Raises:
-        AutosegError: it has no frame of reference.
-
-    """
-    places = {(plane.instance, plane.position): plane.path for plane in scan(series)}
-    sources = [load(path, pixels=False) for path in dict.fromkeys(places.values())]
-    first = sources[0]
-    if not first.get("FrameOfReferenceUID"):
-        mend = "leave out --format dicom-seg"
-        raise AutosegError.at(series, "has no frame of reference, which a DICOM SEG must repeat", mend)
-    for source in sources:
-        source.decode()
-        source.SpecificCharacterSet = _UTF8
-        for keyword in _EMPTY_IF_MISSING:
-            if keyword not in source:
-                setattr(source, keyword, None if keyword == "SeriesNumber" else "")
-        for keyword in ("ImageOrientationPatient", "PixelSpacing"):  # rounded differently from slice to slice
-            if keyword in first:
-                setattr(source, keyword, first.get(keyword))
-    return sources
+def shown_labels(label_map: NDArray[Any], labels: Sequence[Label]) -> list[Label]:
+    """Return the labels that are segments 1, 2, ... of a label map: those that occur, all of them if none does."""
+    foreground = [label for label in labels if label.role == "foreground"]
+    present = set(np.unique(label_map).tolist())
+    return [label for label in foreground if present & set(label.values)] or foreground
 
 
 def _segmentation(
@@ -127,7 +96,7 @@ def _segmentation(
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[_description(number, label) for number, label in enumerate(labels, start=1)],
         series_instance_uid=generate_uid(entropy_srcs=["series", *entropy]),
-        series_number=_SERIES_NUMBER_OFFSET + int(first.get("SeriesNumber") or 0),
+        series_number=SERIES_NUMBER_OFFSET + int(first.get("SeriesNumber") or 0),
         sop_instance_uid=generate_uid(entropy_srcs=["instance", *entropy]),
         instance_number=1,
         manufacturer=MAKER,
@@ -155,29 +124,26 @@ def _numbered(label_map: NDArray[Any], labels: Sequence[Label]) -> NDArray[Any]:
 
 def _description(number: int, label: Label) -> "SegmentDescription":
     import highdicom as hd
+    from pydicom.dataset import Dataset
     from pydicom.sr.codedict import codes
 
-    category, kind = _codes(label)
-    return hd.seg.SegmentDescription(
+    coded = codes_of(label)
+    description = hd.seg.SegmentDescription(
         segment_number=number,
-        segment_label=label.name[:_LONGEST_LABEL],
-        segmented_property_category=category,
-        segmented_property_type=kind,
+        segment_label=label.name[:LONGEST_TEXT],
+        segmented_property_category=coded.category,
+        segmented_property_type=coded.kind,
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=hd.AlgorithmIdentificationSequence(
             name=MAKER, family=codes.cid7162.ArtificialIntelligence, version=VERSION
         ),
     )
-
-
-def _codes(label: Label) -> tuple["Code", "Code"]:
-    """Return category and type: SNOMED CT where the structure's name is known, else a private code of its name."""
-    from pydicom.sr.codedict import codes
-    from pydicom.sr.coding import Code
-
-    organ = Code("91723000", "SCT", "Anatomical Structure")
-    change = Code("49755003", "SCT", "Morphologically Altered Structure")
-    name = label.name.strip().capitalize()
-    if name in _ORGANS or name in _CHANGES:
-        return (organ if name in _ORGANS else change), getattr(codes.SCT, name)
-    return organ, Code(f"LABEL{label.values[0]}", _PRIVATE_SCHEME, label.name[:_LONGEST_LABEL])
+    if coded.side is not None:
+        side = Dataset()
+        side.CodeValue, side.CodingSchemeDesignator, side.CodeMeaning = (
+            coded.side.value,
+            coded.side.scheme_designator,
+            coded.side.meaning,
+        )
+        description.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [side]
+    return description

@@ -24,12 +24,13 @@ LABELS = (
     Label(name="not sure", values=(9,), role="ignore"),
 )
 FRAME = generate_uid(entropy_srcs=["frame"])
+STUDY = generate_uid(entropy_srcs=["study"])
 
 
 def scan(folder, **options):
     slices = series(**options)
     for dataset in slices:
-        dataset.FrameOfReferenceUID, dataset.StudyInstanceUID = FRAME, FRAME
+        dataset.FrameOfReferenceUID, dataset.StudyInstanceUID = FRAME, STUDY
     return save(folder, slices)
 
 
