@@ -3,12 +3,21 @@
 Neighbours share a face, edge or corner (26 in three axes, 8 in a single slice): a thin oblique structure is one part.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Int32, Int64, UInt8, UInt16
+from jaxtyping import Bool, Int32, Int64
 from scipy import ndimage
+
+from autoseg.imaging.runs import keep_largest
+
+__all__ = [
+    "Components",
+    "connected_components",
+    "keep_largest",
+    "largest_component",
+    "remove_small_components",
+]
 
 Mask = Bool[np.ndarray, "*axes"]
 
@@ -40,23 +49,6 @@ def largest_component(mask: Mask) -> Mask:
     if components.count <= 1:
         return mask.copy()
     return _chosen(components, components.sizes_voxels == components.sizes_voxels.max())
-
-
-def keep_largest(
-    label_map: UInt8[np.ndarray, "z y x"] | UInt16[np.ndarray, "z y x"], values: Sequence[int]
-) -> UInt8[np.ndarray, "z y x"] | UInt16[np.ndarray, "z y x"]:
-    """Return the label map (z, y, x) in which of all voxels with one of `values` only the largest component is left.
-
-    The values count as one structure; what is removed becomes background. Components of equal size are all kept.
-    Source: nnU-Net's postprocessing (Isensee et al., Nature Methods 2021).
-    """
-    mask = np.isin(label_map, values)
-    removed = mask & ~largest_component(mask)
-    if not removed.any():
-        return label_map
-    kept = label_map.copy()
-    kept[removed] = 0
-    return kept
 
 
 def remove_small_components(mask: Mask, minimum_voxels: int) -> Mask:

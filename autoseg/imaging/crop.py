@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Shaped
-from scipy import ndimage
+
+from autoseg.imaging.runs import fill_holes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -44,19 +45,3 @@ def nonzero_box(array: Shaped[np.ndarray, "c z y x"]) -> NonzeroBox:
     part = nonzero[box]
     mask = fill_holes(part.squeeze(axis=flat)).reshape(part.shape)
     return NonzeroBox(lower=(lower[0], lower[1], lower[2]), upper=(upper[0], upper[1], upper[2]), mask=mask)
-
-
-def fill_holes(mask: Bool[np.ndarray, "*axes"]) -> Bool[np.ndarray, "*axes"]:
-    """Return the mask with every hole filled; a hole is a region of False that reaches no face of the array.
-
-    Regions are joined by faces alone. Drop an axis that has no faces, that of a single slice, before.
-    """
-    if mask.all():
-        return mask
-    empty, count = ndimage.label(~mask)
-    opened = np.zeros(count + 1, dtype=np.bool_)
-    for axis in range(mask.ndim):
-        for face in (0, -1):
-            opened[np.unique(empty.take(face, axis=axis))] = True
-    opened[0] = False
-    return np.asarray(~opened[empty])

@@ -17,7 +17,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, Integer
-from scipy import ndimage
 
 Order = Literal[0, 1, 3]
 
@@ -286,6 +285,8 @@ def _resize_box(
 
 def _boxes(label: Integer[np.ndarray, "z y x"]) -> dict[int, tuple[slice, ...]]:
     """Return the bounding box of every label value that occurs, in ascending order."""
+    from scipy import ndimage  # for label maps alone: images are resampled where only NumPy is
+
     lowest, highest = int(label.min()), int(label.max())
     if highest - lowest < _DENSE_VALUES:
         values, numbered = range(lowest, highest + 1), label.astype(np.int32) - np.int32(lowest - 1)

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from autoseg.imaging.crop import fill_holes, nonzero_box
+from autoseg.imaging.crop import nonzero_box
+from autoseg.imaging.runs import fill_holes, find_runs, keep_largest
 
 
 def test_the_box_is_where_any_channel_is_nonzero():
@@ -54,3 +55,42 @@ def test_holes_equal_those_of_scipy_in_the_whole_image(shape, seed, density):
     image = np.random.default_rng(seed).random((1, *shape)) < density
     box = nonzero_box(image)
     assert np.array_equal(box.mask, ndimage.binary_fill_holes(image[0])[box.slices] if image.any() else box.mask)
+
+
+def test_runs_end_where_the_mask_does_and_at_the_end_of_a_row():
+    runs = find_runs(np.array([[True, True, False], [False, False, True], [True, True, True]]))
+    assert runs.start.tolist() == [0, 5, 6]
+    assert runs.stop.tolist() == [2, 6, 9]
+
+
+@given(
+    shape=st.lists(st.integers(1, 9), min_size=1, max_size=3), seed=st.integers(0, 999), density=st.floats(0.2, 0.95)
+)
+@settings(max_examples=80, deadline=None)
+def test_holes_equal_those_of_scipy_in_any_number_of_axes(shape, seed, density):
+    mask = np.random.default_rng(seed).random(shape) < density
+    assert np.array_equal(fill_holes(mask), ndimage.binary_fill_holes(mask))
+
+
+def test_a_winding_way_out_is_followed_to_its_end():
+    mask = np.ones((9, 9), bool)
+    mask[1, 1:8] = mask[1:8, 7] = mask[7, 1:8] = mask[3:8, 1] = mask[3, 1:6] = mask[3:6, 5] = mask[5, 3:6] = False
+    assert fill_holes(mask).all()
+    mask[0, 1] = False
+    assert np.array_equal(fill_holes(mask), mask)
+
+
+@given(shape=st.tuples(*[st.integers(1, 9)] * 3), seed=st.integers(0, 999), density=st.floats(0.05, 0.4))
+@settings(max_examples=80, deadline=None)
+def test_the_largest_part_is_that_of_scipy(shape, seed, density):
+    label_map = (np.random.default_rng(seed).random(shape) < density) * np.uint8(3)
+    parts, count = ndimage.label(label_map, structure=np.ones((3, 3, 3)))
+    sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
+    largest = np.isin(parts, np.flatnonzero(sizes == sizes.max(initial=0)) + 1)
+    assert np.array_equal(keep_largest(label_map, [3]), label_map * largest)
+
+
+def test_values_of_one_structure_are_one_part():
+    label_map = np.array([[[1, 2, 0, 1, 0, 7]]], np.uint16)
+    assert keep_largest(label_map, [1, 2]).tolist() == [[[1, 2, 0, 0, 0, 7]]]
+    assert keep_largest(label_map, [5]) is label_map

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import pdist
 from skimage.measure import label as skimage_label
 
-from autoseg.imaging.components import connected_components, keep_largest, largest_component, remove_small_components
+from autoseg.imaging.components import connected_components, largest_component, remove_small_components
 from autoseg.imaging.measurements import largest_diameter_mm, measure
+from autoseg.imaging.runs import keep_largest
 from autoseg.imaging.volume import Grid
 from planners.fingerprint import Label
 
