@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoseg.core.errors import AutosegError
-from autoseg.imaging.preparation import Prepared
-from autoseg.learning.inference import InferenceOptions, LabelMap, Segmenter, make_segmenter
+from autoseg.learning.inference import InferenceOptions, LabelMap, PreparedCase, Segmenter, make_segmenter
 from autoseg.learning.machine import choose_device
 from autoseg.learning.model_files import load_networks
 from autoseg.options import Device
@@ -58,7 +57,7 @@ class Model:
 
     def predict_iter(self, cases: Iterable[tuple[NDArray[Any], Sequence[float]]]) -> Iterator[LabelMap]:
         """Yield the label map of each (array, spacing_mm), in order; a few cases are prepared ahead in a thread."""
-        source, waiting = iter(cases), deque[tuple[Future[Prepared], int]]()
+        source, waiting = iter(cases), deque[tuple[Future[PreparedCase], int]]()
         with ThreadPoolExecutor(1) as executor:
             while True:
                 for array, spacing_mm in islice(source, _AHEAD - len(waiting)):
@@ -68,13 +67,13 @@ class Model:
                 prepared, dimensions = waiting.popleft()
                 yield self._finish(prepared.result(), dimensions)
 
-    def _prepare(self, array: NDArray[Any], spacing_mm: Sequence[float]) -> Prepared:
+    def _prepare(self, array: NDArray[Any], spacing_mm: Sequence[float]) -> PreparedCase:
         spacing = tuple(float(s) for s in spacing_mm)
         image = _image(np.asarray(array), spacing)
         padded = (1.0, *spacing) if len(spacing) == 2 else spacing
         return self.segmenter.prepare(image, (padded[0], padded[1], padded[2]))
 
-    def _finish(self, prepared: Prepared, dimensions: int) -> LabelMap:
+    def _finish(self, prepared: PreparedCase, dimensions: int) -> LabelMap:
         labels = self.segmenter.segment(prepared)
         return labels[0] if dimensions == 2 else labels
 
@@ -88,7 +87,9 @@ def open_model(path: Path, device: Device) -> Model:
     """
     loaded = load_networks(path, choose_device(device))
     record = loaded.record
-    options = InferenceOptions(mirror=record.mirror, postprocessing=record.postprocessing)
+    options = InferenceOptions(
+        mirror=record.mirror, postprocessing=record.postprocessing, configurations=loaded.configurations
+    )
     return Model(segmenter=make_segmenter(loaded.plan, loaded.networks, options))
 
 

@@ -1,8 +1,8 @@
-"""From an image array to a label map: prepare, predict by windows, translate class indexes to label values."""
+"""From an image array to a label map: prepare, predict by windows, translate class indexes, postprocess."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -12,27 +12,64 @@ from jaxtyping import Real, UInt8, UInt16
 from autoseg.core.errors import AutosegError, ResourceError
 from autoseg.imaging.components import keep_largest
 from autoseg.imaging.preparation import Prepared, SpacingMm, prepare_image
-from autoseg.learning.model_files import KeepLargest, LoadedModel, LoadedNetwork, plan_outputs
+from autoseg.learning.ensemble import Ensemble, Footprint, Input, Sink
+from autoseg.learning.model_files import KeepLargest, LoadedNetwork, label_values, plan_outputs
 from autoseg.learning.sliding_window import WindowPredictor
+from autoseg.learning.source import Source, Tally
+from autoseg.learning.windows import STEP_FRACTION
 from planners.plan import Configuration, Plan
 
 LabelMap = UInt8[np.ndarray, "z y x"] | UInt16[np.ndarray, "z y x"]
 
 _DEVICE_SHARE = 0.75  # of the free memory of a GPU: the rest is for the convolutions' workspaces
-_SPACING_MARGIN = 1.5  # spacing this many times beyond all training cases is outside what the model has seen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InferenceOptions:
-    """How to predict. `dtype` None: bfloat16 where the device computes in it, else float32.
+    """How to predict.
 
-    `mirror` averages mirrored views along the axes of the plan; `postprocessing` changes the label maps.
+    Args:
+        mirror: average mirrored views, along the axes of the plan.
+        dtype: of the convolutions; None: bfloat16 where the device computes in it, else float32.
+        step: distance of neighbouring windows as a fraction of the patch.
+        flat_tolerance: windows whose values differ by no more are predicted once (`source.FlatWindows`).
+        max_ram_bytes: ceiling of what the streamed part of prediction takes; None for none, on a GPU for its share.
+        postprocessing: changes of the label map, in order.
+        configurations: which predict; () for all that networks are given for, save those that are only the stage
+            before another one.
+
     """
 
     mirror: bool = False
     dtype: torch.dtype | None = None
+    step: float = STEP_FRACTION
+    flat_tolerance: float | None = 0.0
     max_ram_bytes: int | None = None
     postprocessing: tuple[KeepLargest, ...] = ()
+    configurations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One configuration that predicts; in a cascade, `previous` predicts what its networks see beside the image."""
+
+    configuration: Configuration
+    predictor: WindowPredictor
+    previous: "Segmenter | None" = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PreparedCase:
+    """An image as each member's networks want it, and as the stages before them want it."""
+
+    members: tuple[Prepared, ...]
+    previous: tuple["PreparedCase | None", ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        earlier = sum(case.nbytes for case in self.previous if case is not None)
+        return earlier + sum(each.image.nbytes + each.mask.nbytes for each in self.members)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,15 +77,16 @@ class Segmenter:
     """A model ready to segment arrays. It holds no state of a call, so threads may share it."""
 
     plan: Plan
-    configuration: Configuration
-    predictor: WindowPredictor
+    members: tuple[Member, ...]
     postprocessing: tuple[KeepLargest, ...] = ()
+    max_ram_bytes: int | None = None
 
-    def prepare(self, array: Real[np.ndarray, "c z y x"], spacing_mm: SpacingMm) -> Prepared:
-        """Return the image (c, z, y, x) as the network wants it.
+    def prepare(self, array: Real[np.ndarray, "c z y x"], spacing_mm: SpacingMm) -> PreparedCase:
+        """Return the image (c, z, y, x) as the networks want it.
 
         Raises:
             AutosegError: another number of channels than the model takes, or an axis is empty.
+            ResourceError: too little memory.
 
         """
         names = self.plan.channels
@@ -58,42 +96,106 @@ class Segmenter:
             )
         if min(array.shape) < 1:
             raise AutosegError.at("image", f"empty: shape {array.shape}", "give an image with voxels")
-        with _memory_errors():
-            return prepare_image(array, spacing_mm, self.plan, self.configuration)
+        with memory_errors():
+            return PreparedCase(
+                members=tuple(prepare_image(array, spacing_mm, self.plan, m.configuration) for m in self.members),
+                previous=tuple(
+                    None if m.previous is None else m.previous.prepare(array, spacing_mm) for m in self.members
+                ),
+            )
 
-    def segment(self, prepared: Prepared) -> LabelMap:
+    def segment(self, prepared: PreparedCase, sink: Sink | None = None, tally: Tally | None = None) -> LabelMap:
         """Return the label map (z, y, x) on the native grid, in the plan's label values, uint8 or uint16.
+
+        Args:
+            prepared: from `prepare`.
+            sink: takes the probabilities, before postprocessing.
+            tally: counts windows.
 
         Raises:
             ResourceError: too little memory.
 
         """
-        with _memory_errors():
-            classes = self.predictor.labels(prepared.image, prepared.mapping)
-            label_map = _label_values(classes, self.plan)
+        with memory_errors():
+            ensemble = Ensemble(members=tuple(m.predictor for m in self.members), max_ram_bytes=self.max_ram_bytes)
+            pairs = zip(self.members, prepared.members, prepared.previous, strict=True)
+            inputs = [self._input(*each, tally) for each in pairs]
+            label_map = _label_values(ensemble.labels(inputs, sink, tally), self.plan)
             for step in self.postprocessing:
                 label_map = keep_largest(label_map, step.values)
             return label_map
 
+    def limited(self, max_ram_bytes: int | None) -> "Segmenter":
+        """Return the same with another ceiling."""
+        members = tuple(
+            replace(member, previous=member.previous and member.previous.limited(max_ram_bytes))
+            for member in self.members
+        )
+        return replace(self, members=members, max_ram_bytes=max_ram_bytes)
 
-def make_segmenter(plan: Plan, networks: tuple[LoadedNetwork, ...], options: InferenceOptions) -> Segmenter:
-    """Return what predicts with `networks`, all of one configuration and on one device."""
-    configuration = plan.configuration(networks[0].configuration)
+    def estimate_bytes(self, prepared: PreparedCase, *, probabilities: bool = False) -> int:
+        """Return about how much memory `segment` takes at its peak, the prepared images included."""
+        ensemble = Ensemble(members=tuple(m.predictor for m in self.members), max_ram_bytes=self.max_ram_bytes)
+        own = ensemble.estimate_bytes(self._footprints(prepared), probabilities=probabilities)
+        for member, earlier in zip(self.members, prepared.previous, strict=True):
+            if member.previous is not None and earlier is not None:
+                own = max(own, member.previous.estimate_bytes(earlier)) + earlier.nbytes
+        return own
+
+    def window_passes(self, prepared: PreparedCase) -> tuple[tuple[WindowPredictor, int], ...]:
+        """Return each predictor, also of stages before, and how many windows its networks will see."""
+        found: list[tuple[WindowPredictor, int]] = []
+        ensemble = Ensemble(members=tuple(m.predictor for m in self.members))
+        passes = ensemble.window_passes(self._footprints(prepared))
+        for member, earlier, count in zip(self.members, prepared.previous, passes, strict=True):
+            if member.previous is not None and earlier is not None:
+                found += member.previous.window_passes(earlier)
+            found.append((member.predictor, count))
+        return tuple(found)
+
+    def _footprints(self, prepared: PreparedCase) -> tuple[Footprint, ...]:
+        return tuple(
+            Footprint(
+                shape=each.mapping.network_shape,
+                channels=len(each.image) + (len(label_values(self.plan)) if member.previous else 0),
+                mapping=each.mapping,
+            )
+            for member, each in zip(self.members, prepared.members, strict=True)
+        )
+
+    def _input(self, member: Member, own: Prepared, earlier: PreparedCase | None, tally: Tally | None) -> Input:
+        """Return what a member predicts from; in a cascade, the stage before predicts first."""
+        if member.previous is None or earlier is None:
+            return Input(source=Source(image=own.image), mapping=own.mapping)
+        before = own.mapping.label_to_network(member.previous.segment(earlier, tally=tally))
+        return Input(
+            source=Source(image=own.image, previous=before, values=label_values(self.plan)), mapping=own.mapping
+        )
+
+
+def make_segmenter(plan: Plan, networks: Sequence[LoadedNetwork], options: InferenceOptions) -> Segmenter:
+    """Return what predicts with `networks`, all on one device.
+
+    Networks of one configuration are averaged as logits, configurations as probabilities. A cascade's configuration
+    needs the networks of its previous one.
+
+    Raises:
+        AutosegError: a configuration that is to predict has no network.
+
+    """
+    present = tuple(dict.fromkeys(network.configuration for network in networks))
+    earlier = {plan.configuration(name).previous for name in present}
+    chosen = options.configurations or tuple(name for name in present if name not in earlier)
     device = next(networks[0].module.parameters()).device
     ceiling = options.max_ram_bytes
     if device.type == "cuda" and ceiling is None:
         ceiling = int(_DEVICE_SHARE * torch.cuda.mem_get_info(device)[0])
-    predictor = WindowPredictor(
-        networks=tuple(network.module for network in networks),
-        configuration=configuration,
-        outputs=plan_outputs(plan),
-        device=device,
-        dtype=options.dtype or inference_dtype(device),
-        mirror_axes=configuration.augmentation.mirror_axes if options.mirror else (),
-        target=plan.target,
+    return Segmenter(
+        plan=plan,
+        members=tuple(_member(plan, networks, name, options) for name in chosen),
+        postprocessing=options.postprocessing,
         max_ram_bytes=ceiling,
     )
-    return Segmenter(plan=plan, configuration=configuration, predictor=predictor, postprocessing=options.postprocessing)
 
 
 def inference_dtype(device: torch.device) -> torch.dtype:
@@ -107,39 +209,28 @@ def inference_dtype(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
-def unlike_training(
-    model: LoadedModel, array: Real[np.ndarray, "c z y x"], spacing_mm: SpacingMm, dimensions: int
-) -> tuple[str, ...]:
-    """Return in words, with numbers, how an image (c, z, y, x) differs from all that the model was trained on."""
-    cases = model.fingerprint.cases
-    found = []
-    trained = sorted({case.dimensions for case in cases})
-    if dimensions not in trained:
-        found.append(f"a {dimensions}D image; the model was trained on {trained[0]}D images")
-    else:
-        axes = range(3 - dimensions, 3)
-        for axis in axes:
-            known = [case.spacing_mm[axis] for case in cases]
-            low, high, here = min(known), max(known), spacing_mm[axis]
-            if not low / _SPACING_MARGIN <= here <= high * _SPACING_MARGIN:
-                name = "zyx"[axis]
-                found.append(f"spacing {here:.3g} mm along {name}; training images had {low:.3g} to {high:.3g} mm")
-    found += _unlike_intensities(model, array)
-    return tuple(found)
-
-
-def _unlike_intensities(model: LoadedModel, array: Real[np.ndarray, "c z y x"]) -> Iterator[str]:
-    """Yield a sentence for each channel with a fixed scale none of whose voxels look like a trained structure."""
-    schemes = model.plan.configuration(model.record.configuration).normalizations
-    for values, channel, normalization in zip(array, model.fingerprint.channels, schemes, strict=False):
-        low, high = channel.percentile_00_5, channel.percentile_99_5
-        if normalization.scheme in ("zscore", "rescale-0-1") or low is None or high is None:
-            continue
-        if not bool(((values >= low) & (values <= high)).any()):
-            yield (
-                f"channel {channel.name} has values {float(values.min()):.4g} to {float(values.max()):.4g};"
-                f" structures in training had {low:.4g} to {high:.4g}"
-            )
+def _member(plan: Plan, networks: Sequence[LoadedNetwork], name: str, options: InferenceOptions) -> Member:
+    configuration = plan.configuration(name)
+    modules = tuple(network.module for network in networks if network.configuration == name)
+    if not modules:
+        raise AutosegError.at("model", f"it has no network {name}", "train it, or predict with another configuration")
+    device = next(modules[0].parameters()).device
+    predictor = WindowPredictor(
+        networks=modules,
+        configuration=configuration,
+        outputs=plan_outputs(plan),
+        device=device,
+        dtype=options.dtype or inference_dtype(device),
+        mirror_axes=configuration.augmentation.mirror_axes if options.mirror else (),
+        target=plan.target,
+        step=options.step,
+        flat_tolerance=options.flat_tolerance,
+    )
+    previous = None
+    if configuration.previous is not None:
+        before = replace(options, configurations=(configuration.previous,), postprocessing=())
+        previous = make_segmenter(plan, networks, before)
+    return Member(configuration=configuration, predictor=predictor, previous=previous)
 
 
 def _label_values(classes: LabelMap, plan: Plan) -> LabelMap:
@@ -152,7 +243,7 @@ def _label_values(classes: LabelMap, plan: Plan) -> LabelMap:
 
 
 @contextmanager
-def _memory_errors() -> Iterator[None]:
+def memory_errors() -> Iterator[None]:
     """Turn lack of memory into an error that says what to do; everything else passes."""
     try:
         yield

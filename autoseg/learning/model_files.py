@@ -5,7 +5,8 @@ built from the plan by a literal mapping.
 """
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,7 +26,10 @@ FINGERPRINT_NAME = "fingerprint.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkFile:
-    """One trained network: its file inside the model folder, and what it scored on its validation cases."""
+    """One trained network: its file inside the model folder, and what it scored on its validation cases.
+
+    `finished` is False for what a stopped training left: weights that were neither annealed nor validated.
+    """
 
     configuration: str
     fold: int
@@ -34,6 +38,7 @@ class NetworkFile:
     steps: int
     seconds: float
     validation_dice: float | None
+    finished: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,13 +86,17 @@ class LoadedNetwork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedModel:
-    """A model ready to predict; `networks` are those of the record's configuration; `digest` names the whole model."""
+    """A model ready to predict with `configurations`, whose networks, and those of stages before, are `networks`.
+
+    `digest` names all weights.
+    """
 
     record: ModelRecord
     plan: Plan
     fingerprint: Fingerprint
     networks: tuple[LoadedNetwork, ...]
     digest: str
+    configurations: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +109,7 @@ class TrainedNetwork:
     steps: int
     seconds: float
     validation_dice: float | None
+    finished: bool = True
 
 
 def weights_bytes(module: nn.Module) -> bytes:
@@ -110,9 +120,10 @@ def weights_bytes(module: nn.Module) -> bytes:
 
 
 def save_network(folder: Path, trained: TrainedNetwork) -> NetworkFile:
-    """Write one network's weights into a model folder."""
+    """Write one network's weights into a model folder; an unfinished one's name says its steps, so it replaces none."""
     data = weights_bytes(trained.module)
-    name = f"{trained.configuration}-fold_{trained.fold}.safetensors"
+    unfinished = "" if trained.finished else f"-step_{trained.steps}"
+    name = f"{trained.configuration}-fold_{trained.fold}{unfinished}.safetensors"
     write_bytes(folder / name, data)
     return NetworkFile(
         configuration=trained.configuration,
@@ -122,6 +133,7 @@ def save_network(folder: Path, trained: TrainedNetwork) -> NetworkFile:
         steps=trained.steps,
         seconds=trained.seconds,
         validation_dice=trained.validation_dice,
+        finished=trained.finished,
     )
 
 
@@ -165,11 +177,40 @@ def load_model_record(folder: Path) -> ModelRecord:
     return record
 
 
-def load_networks(path: Path, device: torch.device) -> LoadedModel:
-    """Load the model that `path` is or holds, its networks in evaluation mode on `device`.
+def choose_prediction(path: Path, configurations: Sequence[str], postprocessing: Sequence[KeepLargest]) -> ModelRecord:
+    """Write into the model that `path` is or holds which configurations predict and what is done after them.
 
     Raises:
-        AutosegError: no model, or a file of it is missing, damaged or does not fit the plan.
+        AutosegError: no model, or it has no network of one of the configurations or of the stage before it.
+
+    """
+    from autoseg.core.plans import read_plan
+    from autoseg.core.records import write_record
+
+    folder = find_model(path)
+    record = load_model_record(folder)
+    plan = read_plan(folder / PLAN_NAME)
+    _networks_of(folder, record, plan, tuple(configurations))
+    chosen = replace(
+        record,
+        configuration=configurations[0],
+        mirror_axes=plan.configuration(configurations[0]).augmentation.mirror_axes,
+        ensemble=tuple(configurations) if len(configurations) > 1 else (),
+        postprocessing=tuple(postprocessing),
+    )
+    write_record(folder / MODEL_NAME, chosen)
+    return chosen
+
+
+def load_networks(path: Path, device: torch.device, configurations: Sequence[str] = ()) -> LoadedModel:
+    """Load the model that `path` is or holds, its networks in evaluation mode on `device`.
+
+    `configurations` are those that predict, () for those that the model's record names; the stages before them are
+    loaded, too.
+
+    Raises:
+        AutosegError: no model, it has no such configuration, or a file of it is missing, damaged or does not fit the
+            plan.
 
     """
     from autoseg.core.plans import read_plan
@@ -179,15 +220,21 @@ def load_networks(path: Path, device: torch.device) -> LoadedModel:
     record = load_model_record(folder)
     plan = read_plan(folder / PLAN_NAME)
     fingerprint = read_record(folder / FINGERPRINT_NAME, Fingerprint)
-    chosen = [n for n in record.networks if n.configuration == record.configuration]
-    if not chosen:
-        raise AutosegError.at(folder, "the model names no network", "train again")
+    predicting = tuple(configurations) or record.predicting
+    chosen = _networks_of(folder, record, plan, predicting)
     networks = tuple(
         LoadedNetwork(configuration=n.configuration, fold=n.fold, module=_load_module(folder, n, plan, device))
         for n in chosen
     )
     digest = hashlib.sha256("".join(n.sha256 for n in chosen).encode()).hexdigest()
-    return LoadedModel(record=record, plan=plan, fingerprint=fingerprint, networks=networks, digest=digest)
+    return LoadedModel(
+        record=record,
+        plan=plan,
+        fingerprint=fingerprint,
+        networks=networks,
+        digest=digest,
+        configurations=predicting,
+    )
 
 
 def load_network(path: Path, configuration: str, fold: int, device: torch.device) -> LoadedNetwork:
@@ -218,6 +265,34 @@ def plan_outputs(plan: Plan) -> int:
     return output_count(len(foreground_names(plan)), plan.target)
 
 
+def label_values(plan: Plan) -> tuple[int, ...]:
+    """Every value that a label map of `plan` may have besides 0, rising: a cascade's extra channels, one for each."""
+    return tuple(sorted({value for label in plan.labels if label.role == "foreground" for value in label.values}))
+
+
+def plan_inputs(plan: Plan, configuration: str) -> int:
+    """Channels that the networks of a configuration see: the image's, and in a cascade one for each label value."""
+    previous = plan.configuration(configuration).previous
+    return len(plan.channels) + (0 if previous is None else len(label_values(plan)))
+
+
+def _networks_of(
+    folder: Path, record: ModelRecord, plan: Plan, configurations: tuple[str, ...]
+) -> tuple[NetworkFile, ...]:
+    """Return the networks of the configurations and of the stages before them, in the order of the record."""
+    present = {network.configuration for network in record.networks}
+    needed: list[str] = list(configurations)
+    for name in needed:  # grows: the stage before has one before it, perhaps
+        if name not in present:
+            has = f"it has {', '.join(sorted(present))}" if present else "it has none"
+            raise AutosegError.at(
+                folder, f"no network {name}; {has}", "train it, or predict with another configuration"
+            )
+        previous = plan.configuration(name).previous
+        needed += [] if previous is None or previous in needed else [previous]
+    return tuple(network for network in record.networks if network.configuration in needed)
+
+
 def _load_module(folder: Path, network: NetworkFile, plan: Plan, device: torch.device) -> nn.Module:
     from safetensors.torch import load
 
@@ -227,7 +302,8 @@ def _load_module(folder: Path, network: NetworkFile, plan: Plan, device: torch.d
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != network.sha256:
         raise AutosegError.at(path, "damaged: its SHA-256 is not the one in model.json", "copy the model again")
-    module = build_network(plan.configuration(network.configuration), len(plan.channels), plan_outputs(plan))
+    name = network.configuration
+    module = build_network(plan.configuration(name), plan_inputs(plan, name), plan_outputs(plan))
     try:
         module.load_state_dict(load(data))
     except RuntimeError as error:

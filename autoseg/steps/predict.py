@@ -23,13 +23,13 @@ from autoseg.datasets.inputs import InputCase, find_inputs
 from autoseg.datasets.load import load_image
 from autoseg.imaging.dicom_seg_write import write_segmentation
 from autoseg.imaging.measurements import measure
-from autoseg.imaging.preparation import Prepared
 from autoseg.imaging.read import ending_of
 from autoseg.imaging.volume import Volume
 from autoseg.imaging.write import label_ending, write_label
-from autoseg.learning.inference import InferenceOptions, LabelMap, Segmenter, make_segmenter, unlike_training
+from autoseg.learning.inference import InferenceOptions, LabelMap, PreparedCase, Segmenter, make_segmenter
 from autoseg.learning.machine import choose_device
 from autoseg.learning.model_files import LoadedModel, find_model, load_network, load_networks
+from autoseg.learning.unlike import unlike_training
 from autoseg.predicting.records import RECORDS, CasePrediction, FailedCase, PredictionRecord, measurements_csv
 from planners.plan import Plan
 
@@ -73,7 +73,7 @@ class _Ready:
     case: InputCase
     digest: str
     image: Volume
-    prepared: Prepared
+    prepared: PreparedCase
     warnings: tuple[str, ...]
     seconds: float
 
@@ -116,6 +116,7 @@ def predict(options: PredictOptions) -> PredictionRecord:
         mirror=mirror,
         max_ram_bytes=ceiling if device.type == "cpu" else None,
         postprocessing=model.record.postprocessing,
+        configurations=model.configurations,
     )
     segmenter = make_segmenter(model.plan, model.networks, inference)
     digest = _digest_with(model.digest, segmenter)
@@ -128,7 +129,7 @@ def predict(options: PredictOptions) -> PredictionRecord:
         model=str(find_model(options.model)),
         model_digest=model.digest,
         device=str(device),
-        precision=str(segmenter.predictor.dtype).removeprefix("torch."),
+        precision=str(segmenter.members[0].predictor.dtype).removeprefix("torch."),
         mirror=mirror,
         cases=tuple(outcome.cases[case.name] for case in cases if case.name in outcome.cases),
         skipped=tuple(outcome.skipped),
@@ -337,8 +338,11 @@ def _input_digest(case: InputCase) -> str:
 
 def _digest_with(digest: str, segmenter: Segmenter) -> str:
     """Return a digest of everything besides the input that a label map depends on."""
-    predictor, after = segmenter.predictor, [step.values for step in segmenter.postprocessing]
-    return digest_bytes(f"{digest} {predictor.dtype} {predictor.mirror_axes} {predictor.step} {after}".encode())
+    after = [step.values for step in segmenter.postprocessing]
+    how = [
+        (m.configuration.name, m.predictor.dtype, m.predictor.mirror_axes, m.predictor.step) for m in segmenter.members
+    ]
+    return digest_bytes(f"{digest} {how} {after}".encode())
 
 
 def _peak_memory_bytes() -> int:

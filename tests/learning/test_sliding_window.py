@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from autoseg.core.errors import AutosegError, ResourceError
 from autoseg.imaging.preparation import GridMapping
 from autoseg.imaging.resampling import LINEAR, axis_orders, resize
+from autoseg.learning.ensemble import Ensemble, Footprint, Input
 from autoseg.learning.network import build_network
 from autoseg.learning.sliding_window import WindowPredictor
+from autoseg.learning.source import Source
 from autoseg.learning.windows import gaussian, make_spans, make_tiling, window_starts
 from tests.builders import configuration
 
@@ -72,6 +74,19 @@ class Ramp(nn.Module):
         length = x.shape[2 + self.axis]
         shape = [-1 if a == 2 + self.axis else 1 for a in range(x.ndim)]
         return torch.arange(length, dtype=torch.float32).view(shape).expand(len(x), 1, *x.shape[2:])
+
+
+def labels(tested, image, where, max_ram_bytes=None):
+    """Labels of one predictor alone."""
+    return Ensemble(members=(tested,), max_ram_bytes=max_ram_bytes).labels(
+        [Input(source=Source(image=image), mapping=where)]
+    )
+
+
+def estimate_bytes(tested, image_shape, where, max_ram_bytes=None):
+    channels, *shape = image_shape
+    taken = Footprint(shape=tuple(shape), channels=channels, mapping=where)
+    return Ensemble(members=(tested,), max_ram_bytes=max_ram_bytes).estimate_bytes([taken])
 
 
 def plain_logits(network, image, patch, outputs):
@@ -221,7 +236,7 @@ class TestLabels:
         network = small_network(dimensions=len(patch))
         image = generator.standard_normal((1, *where.network_shape), dtype=np.float32)
         tested = predictor(network, patch, 3)
-        found = tested.labels(image, where)
+        found = labels(tested, image, where)
         expected = plain_labels(tested.logits(image), where)
         assert found.dtype == np.uint8
         assert found.shape == where.native_shape
@@ -233,7 +248,7 @@ class TestLabels:
         image = generator.standard_normal((1, *where.network_shape), dtype=np.float32) * 3
         tested = predictor(Pointwise(30), (8, 8, 8), 30)
         expected = plain_labels(tested.logits(image), where)
-        agreement = (tested.labels(image, where) == expected).mean()
+        agreement = (labels(tested, image, where) == expected).mean()
         assert agreement > 0.9999  # ties at float32's rounding
 
     def test_regions_are_painted_in_order_above_one_half(self):
@@ -244,7 +259,7 @@ class TestLabels:
         image = np.array([-1, 0.5, 1.5, 3], dtype=np.float32).reshape(1, 1, 1, 4)
         tested = predictor(Three(), (4, 4, 4), 3, target="regions")
         # above 0: first where x > 0, second where x > 1, third where x < 2; the last one wins
-        np.testing.assert_array_equal(tested.labels(image, same((1, 1, 4)))[0, 0], [3, 3, 3, 2])
+        np.testing.assert_array_equal(labels(tested, image, same((1, 1, 4)))[0, 0], [3, 3, 3, 2])
 
     def test_of_a_region_model_equal_the_whole_computation(self, generator):
         where = mapping((20, 13, 9), (41, 26, 20))
@@ -256,14 +271,14 @@ class TestLabels:
         for index, logits in enumerate(native):
             expected[logits > 0] = index + 1
         assert set(np.unique(expected)) == {0, 1, 2, 3}
-        assert (tested.labels(image, where) == expected).mean() > 0.9999
+        assert (labels(tested, image, where) == expected).mean() > 0.9999
 
     def test_more_than_255_classes_are_uint16(self):
         class Last(nn.Module):
             def forward(self, x: Tensor) -> Tensor:
                 return torch.arange(300.0).view(1, -1, 1, 1, 1).expand(len(x), -1, *x.shape[2:])
 
-        found = predictor(Last(), (4, 4, 4), 300).labels(np.zeros((1, 4, 4, 4), np.float32), same((4, 4, 4)))
+        found = labels(predictor(Last(), (4, 4, 4), 300), np.zeros((1, 4, 4, 4), np.float32), same((4, 4, 4)))
         assert found.dtype == np.uint16
         assert (found == 299).all()
 
@@ -273,7 +288,7 @@ class TestLabels:
                 return torch.cat([x * 0, x * 0 + 1], dim=1)
 
         where = mapping((4, 4, 4), (4, 4, 4), margin=1)
-        found = predictor(One(), (4, 4, 4), 2).labels(np.ones((1, 4, 4, 4), np.float32), where)
+        found = labels(predictor(One(), (4, 4, 4), 2), np.ones((1, 4, 4, 4), np.float32), where)
         assert found.sum() == 64
         assert found[1:5, 1:5, 1:5].all()
 
@@ -283,23 +298,22 @@ class TestMemory:
         where = mapping((12, 40, 12), (15, 90, 20))
         image = generator.standard_normal((1, *where.network_shape), dtype=np.float32)
         free = predictor(small_network(), (8, 8, 8), 3, batch=1)
-        expected = free.labels(image, where)
-        ceiling = int(free.estimate_bytes(image.shape, where) * 0.75)
-        held = replace(free, max_ram_bytes=ceiling)
-        assert held.estimate_bytes(image.shape, where) <= ceiling
-        np.testing.assert_array_equal(held.labels(image, where), expected)
+        expected = labels(free, image, where)
+        ceiling = int(estimate_bytes(free, image.shape, where) * 0.75)
+        assert estimate_bytes(free, image.shape, where, ceiling) <= ceiling
+        np.testing.assert_array_equal(labels(free, image, where, ceiling), expected)
 
     def test_an_impossible_ceiling_is_said_with_numbers(self):
-        held = predictor(small_network(), (8, 8, 8), 3, max_ram_bytes=1000)
+        held = predictor(small_network(), (8, 8, 8), 3)
         with pytest.raises(ResourceError, match=r"needs 0\.02 GiB, 0\.00 GiB are allowed"):
-            held.labels(np.zeros((1, 8, 8, 8), np.float32), same((8, 8, 8)))
+            labels(held, np.zeros((1, 8, 8, 8), np.float32), same((8, 8, 8)), 1000)
 
     def test_a_long_image_takes_no_more_logits_than_a_short_one(self):
         tested = predictor(Pointwise(40), (8, 16, 16), 40, batch=1)
 
         def beyond_image_and_labels(planes):
             where = mapping((planes, 32, 32), (2 * planes, 64, 64))
-            estimate = tested.estimate_bytes((1, planes, 32, 32), where)
+            estimate = estimate_bytes(tested, (1, planes, 32, 32), where)
             return estimate - planes * 32 * 32 * 4 - 2 * planes * 64 * 64
 
         assert beyond_image_and_labels(400) == beyond_image_and_labels(40)

@@ -1,0 +1,215 @@
+"""Predictors of one or several configurations together: windows in, class indexes on the native grid out, streamed.
+
+Every configuration has a network's grid of its own; what they share is the native grid. All advance together, block
+by block of native planes, so that none of them ever holds more than its own slab. A single configuration decides by its
+logits; of several the probabilities are averaged. Nothing of size classes x native volume exists.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Integer, UInt8, UInt16
+from torch import Tensor
+
+from autoseg.core.errors import ResourceError
+from autoseg.imaging.preparation import GridMapping
+from autoseg.learning.reduction import (
+    TILE_EDGE,
+    TILE_PLANES,
+    Band,
+    Part,
+    Reduction,
+    label_kind,
+    most_probable,
+    tile_labels,
+    tile_probabilities,
+)
+from autoseg.learning.sliding_window import WindowPredictor
+from autoseg.learning.source import Source, Tally
+from autoseg.learning.windows import Shape
+
+_FLOAT_BYTES = 4
+_GIB = 1 << 30
+_BANDS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+
+Run = Callable[[Callable[[Any], None], Iterable[Any]], Iterable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sink:
+    """Takes probabilities as they are made.
+
+    `take` is given a block (k, planes, rows, x) and the plane and row of the cropped, transposed grid where it begins.
+    Its type is `dtype`; it is rounded to multiples of 1 / `levels` if that is given.
+    """
+
+    take: Callable[[Float[np.ndarray, "k planes rows x"], int, int], None]
+    dtype: torch.dtype = torch.float32
+    levels: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """What one member predicts from: its source on its network's grid, and the way to the native grid."""
+
+    source: Source
+    mapping: GridMapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footprint:
+    """What one member will need for a case: shape (z, y, x) on its network's grid, channels, the way to native."""
+
+    shape: Shape
+    channels: int
+    mapping: GridMapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ensemble:
+    """Predictors, one for each configuration, of one target on one device.
+
+    `max_ram_bytes` is a ceiling of `estimate_bytes`; labels do not depend on it.
+    """
+
+    members: tuple[WindowPredictor, ...]
+    max_ram_bytes: int | None = None
+
+    def labels(
+        self, inputs: Sequence[Input], sink: Sink | None = None, tally: Tally | None = None
+    ) -> UInt8[np.ndarray, "native_z native_y native_x"] | UInt16[np.ndarray, "native_z native_y native_x"]:
+        """Return the class index of every voxel of the native grid (z, y, x).
+
+        0 is background, i + 1 the i-th foreground label; uint8, or uint16 from 257 classes on.
+
+        Args:
+            inputs: one for each member, of the same native grid and crop.
+            sink: takes the probabilities of every voxel of the crop.
+            tally: counts windows.
+
+        Raises:
+            ResourceError: not even the smallest bands keep to `max_ram_bytes`.
+
+        """
+        reductions = [member.reduction(each.mapping) for member, each in zip(self.members, inputs, strict=True)]
+        mapping, first = inputs[0].mapping, reductions[0]
+        if any(
+            each.mapping.crop_lower != mapping.crop_lower or r.shape != first.shape
+            for each, r in zip(inputs, reductions, strict=True)
+        ):
+            msg = "the members of an ensemble predict the same part of the same image"
+            raise ValueError(msg)
+        native = first.blank(mapping.native_shape)
+        result = mapping.crop(native)
+        count = self._band_count(tuple(footprint(each) for each in inputs), probabilities=sink is not None)
+        device = self.members[0].device
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            run: Run = pool.map if device.type == "cpu" and max(result.shape[1:]) > TILE_EDGE else map
+            for bands in zip(*(reduction.bands(count) for reduction in reductions), strict=True):
+                lower, upper = bands[0].lower, bands[0].upper
+                streams = [
+                    member.blocks(each.source, reduction, band, tally or Tally())
+                    for member, each, reduction, band in zip(self.members, inputs, reductions, bands, strict=True)
+                ]
+                for (start, stop), *planes in zip(first.blocks, *streams, strict=True):
+                    parts = [reduction.z_part(start, stop) for reduction in reductions]
+                    block = _Block(bands=bands, planes=planes, z=parts, reduction=first)
+                    result[start:stop, lower:upper] = block.labels(run, sink)
+        return native
+
+    def estimate_bytes(self, footprints: Sequence[Footprint], *, probabilities: bool = False) -> int:
+        """Return about how much memory `labels` takes at its peak.
+
+        Counted: sources, slabs, tiles, label maps, and the feature maps of one batch of windows; not the weights.
+        """
+        count = self._band_count(footprints, probabilities=probabilities)
+        return self._fixed_bytes(footprints) + self._band_bytes(footprints, count, probabilities=probabilities)
+
+    def window_passes(self, footprints: Sequence[Footprint]) -> tuple[int, ...]:
+        """Return for each member how many windows its networks see, mirrored views and every network counted."""
+        pairs = zip(self.members, footprints, strict=True)
+        return tuple(member.passes * member.window_count(each.shape) for member, each in pairs)
+
+    def _fixed_bytes(self, footprints: Sequence[Footprint]) -> int:
+        """Return the bytes that do not depend on the number of bands."""
+        pairs = list(zip(self.members, footprints, strict=True))
+        images = sum(each.channels * math.prod(each.shape) * _FLOAT_BYTES for each in footprints)
+        network = max(member.network_bytes(each.shape, each.channels) for member, each in pairs)
+        reduction = self.members[0].reduction(footprints[0].mapping)
+        labels = math.prod(footprints[0].mapping.native_shape) * np.dtype(reduction.dtype).itemsize
+        return images + network + labels
+
+    def _band_bytes(self, footprints: Sequence[Footprint], count: int, *, probabilities: bool) -> int:
+        """Return the bytes of all slabs, and of the probabilities of one block of planes and of the tiles at work."""
+        total = 0
+        for member, each in zip(self.members, footprints, strict=True):
+            total += member.slab_bytes(each.shape, member.reduction(each.mapping), count)
+        reduction = self.members[0].reduction(footprints[0].mapping)
+        if probabilities or len(self.members) > 1:
+            total += 3 * torch.get_num_threads() * reduction.outputs * TILE_PLANES * TILE_EDGE**2 * _FLOAT_BYTES
+        if probabilities:
+            rows, columns = min(reduction.band_rows(count), reduction.shape[1]), reduction.shape[2]
+            total += 2 * reduction.outputs * TILE_PLANES * rows * columns * _FLOAT_BYTES
+        return total
+
+    def _band_count(self, footprints: Sequence[Footprint], *, probabilities: bool) -> int:
+        """Return the smallest number of bands that keeps to the ceiling; windows between bands are predicted twice."""
+        if self.max_ram_bytes is None:
+            return 1
+        fixed = self._fixed_bytes(footprints)
+        for count in _BANDS:
+            needed = fixed + self._band_bytes(footprints, count, probabilities=probabilities)
+            if needed <= self.max_ram_bytes:
+                return count
+        raise ResourceError.at(
+            "predict",
+            f"this image needs {needed / _GIB:.2f} GiB, {self.max_ram_bytes / _GIB:.2f} GiB are allowed",
+            "allow more memory",
+        )
+
+
+def footprint(part: Input) -> Footprint:
+    """Return what an input takes."""
+    return Footprint(shape=part.source.shape, channels=part.source.channels, mapping=part.mapping)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Block:
+    """A band's native planes, and what each member has for them: its band, logits and z part."""
+
+    bands: Sequence[Band]
+    planes: Sequence[Tensor]
+    z: Sequence[Part]
+    reduction: Reduction
+
+    def labels(self, run: Run, sink: Sink | None) -> Integer[np.ndarray, "planes rows x"]:
+        """Return the class indexes (planes, rows, x), uint8 or int32, and give the probabilities to `sink`."""
+        band, z, outputs, target = self.bands[0], self.z[0], self.reduction.outputs, self.reduction.target
+        shape = (z.upper - z.lower, *band.shape)
+        kind = label_kind(outputs)
+        result = torch.zeros(shape, dtype=kind, device=self.planes[0].device)
+        kept = None if sink is None else torch.zeros((outputs, *shape), dtype=sink.dtype, device=result.device)
+        levels = None if sink is None else sink.levels
+
+        def one(tiles: Sequence[tuple[Part, Part]]) -> None:
+            y, x = tiles[0]
+            box = (slice(None), slice(y.lower - band.lower, y.upper - band.lower), slice(x.lower, x.upper))
+            with torch.inference_mode():
+                views = [b.view(p, z, t) for b, p, z, t in zip(self.bands, self.planes, self.z, tiles, strict=True)]
+                found = tile_probabilities(views, target) if kept is not None or len(views) > 1 else {}
+                if kept is not None:
+                    for index, values in found.items():
+                        kept[index][box] = values if levels is None else values.mul(levels).round_().div_(levels)
+                single = len(views) == 1
+                result[box] = tile_labels(views[0], target) if single else most_probable(found, target, kind)
+
+        for _ in run(one, zip(*(b.tiles for b in self.bands), strict=True)):
+            pass
+        if sink is not None and kept is not None:
+            sink.take(kept.cpu().numpy(), z.lower, band.lower)
+        return result.cpu().numpy()
