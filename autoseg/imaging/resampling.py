@@ -18,6 +18,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, Integer
 
+from autoseg.imaging.runs import bounding_boxes
+
 Order = Literal[0, 1, 3]
 
 NEAREST: Order = 0
@@ -34,7 +36,6 @@ ANISOTROPY = 3.0
 """Largest over smallest spacing from which an axis is not interpolated; nnU-Net's threshold."""
 BONUS = 2e-6
 """Added to the label of the nearest voxel, and half of it tells a tie: above rounding, below any real lead."""
-_DENSE_VALUES = 1 << 16
 
 
 class Block(NamedTuple):
@@ -247,7 +248,7 @@ def _vote(
     operators: Sequence[AxisOperator],
 ) -> Integer[np.ndarray, "new_z new_y new_x"]:
     """Give each voxel the label whose indicators weigh most; a small bonus lets `nearest` decide ties."""
-    boxes = _boxes(label)
+    boxes = bounding_boxes(label)
     most = max(boxes, key=lambda value: math.prod(part.stop - part.start for part in boxes[value]))
     # the weight of the label that is everywhere is what the others leave: no pass of its own
     best = np.zeros(nearest.shape, dtype=np.float32)
@@ -281,19 +282,6 @@ def _resize_box(
         target.append(slice(*rows))
         indicator = apply_rows(indicator, axis, operator, rows=rows, offset=lower[axis])
     return tuple(target), indicator
-
-
-def _boxes(label: Integer[np.ndarray, "z y x"]) -> dict[int, tuple[slice, ...]]:
-    """Return the bounding box of every label value that occurs, in ascending order."""
-    from scipy import ndimage  # for label maps alone: images are resampled where only NumPy is
-
-    lowest, highest = int(label.min()), int(label.max())
-    if highest - lowest < _DENSE_VALUES:
-        values, numbered = range(lowest, highest + 1), label.astype(np.int32) - np.int32(lowest - 1)
-    else:
-        found, inverse = np.unique(label, return_inverse=True)
-        values, numbered = found.tolist(), inverse.reshape(label.shape) + 1
-    return {value: box for value, box in zip(values, ndimage.find_objects(numbered), strict=True) if box is not None}
 
 
 def _taps(

@@ -1,4 +1,6 @@
-"""Masks as runs: stretches of True along the last axis, far fewer than voxels. Holes and parts are found among them.
+"""Masks and label maps as runs: stretches of one value along the last axis, far fewer than voxels.
+
+Holes, connected parts and bounding boxes are found among them.
 
 By NumPy alone, so that a model that was exported to run without SciPy prepares its images, and keeps the largest part
 of a structure, with the very same code.
@@ -11,10 +13,13 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int64, UInt8, UInt16
+from jaxtyping import Bool, Int64, Integer, UInt8, UInt16
 
 Pairs = tuple[Int64[np.ndarray, " pairs"], Int64[np.ndarray, " pairs"]]
 LabelMap = UInt8[np.ndarray, "z y x"] | UInt16[np.ndarray, "z y x"]
+
+_DENSE_VALUES = 4096
+"""Range of label values up to which a table has a row for each of them, also for those that do not occur."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -68,6 +73,47 @@ def keep_largest(label_map: LabelMap, values: Sequence[int]) -> LabelMap:
     kept = np.ascontiguousarray(label_map).copy()
     kept.reshape(-1)[removed] = 0
     return kept
+
+
+def bounding_boxes(label: Integer[np.ndarray, "*axes"]) -> dict[int, tuple[slice, ...]]:
+    """Return the bounding box of every value that occurs in a label map, values in ascending order."""
+    flat, length = np.ascontiguousarray(label).reshape(-1), label.shape[-1]
+    ends = np.empty(flat.size, dtype=np.bool_)
+    np.not_equal(flat[1:], flat[:-1], out=ends[:-1])
+    ends[length - 1 :: length] = True
+    last = np.flatnonzero(ends)
+    first = np.concatenate([[0], last[:-1] + 1])
+    values, code = _numbered(flat[last])
+    row = first // length
+    column = first - row * length
+    seen = [_seen(code, column, (len(values), length)) | _seen(code, column + last - first, (len(values), length))]
+    for n in label.shape[-2::-1]:
+        seen.insert(0, _seen(code, row % n, (len(values), n)))
+        row //= n
+    lower = [table.argmax(axis=1).tolist() for table in seen]
+    upper = [(table.shape[1] - table[:, ::-1].argmax(axis=1)).tolist() for table in seen]
+    return {
+        values[index]: tuple(slice(low[index], high[index]) for low, high in zip(lower, upper, strict=True))
+        for index in np.flatnonzero(seen[-1].any(axis=1)).tolist()
+    }
+
+
+def _numbered(values: Integer[np.ndarray, " n"]) -> tuple[list[int], Int64[np.ndarray, " n"]]:
+    """Return label values in ascending order, all that occur among them, and the place of each of `values` in them."""
+    lowest, highest = int(values.min()), int(values.max())
+    if highest - lowest < _DENSE_VALUES:
+        return list(range(lowest, highest + 1)), values.astype(np.int64) - lowest
+    found, code = np.unique(values, return_inverse=True)
+    return found.tolist(), code
+
+
+def _seen(
+    code: Int64[np.ndarray, " n"], place: Int64[np.ndarray, " n"], shape: tuple[int, int]
+) -> Bool[np.ndarray, "values places"]:
+    """Return a table of `shape` that is True at each pair (code, place)."""
+    table = np.zeros(shape, dtype=np.bool_)
+    table.reshape(-1)[code * shape[1] + place] = True
+    return table
 
 
 def _on_a_face(runs: Runs) -> Bool[np.ndarray, " runs"]:

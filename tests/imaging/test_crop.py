@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from autoseg.imaging.crop import nonzero_box
-from autoseg.imaging.runs import fill_holes, find_runs, keep_largest
+from autoseg.imaging.runs import bounding_boxes, fill_holes, find_runs, keep_largest
 
 
 def test_the_box_is_where_any_channel_is_nonzero():
@@ -94,3 +94,14 @@ def test_values_of_one_structure_are_one_part():
     label_map = np.array([[[1, 2, 0, 1, 0, 7]]], np.uint16)
     assert keep_largest(label_map, [1, 2]).tolist() == [[[1, 2, 0, 0, 0, 7]]]
     assert keep_largest(label_map, [5]) is label_map
+
+
+@given(shape=st.lists(st.integers(1, 9), min_size=1, max_size=3), seed=st.integers(0, 999), far=st.booleans())
+@settings(max_examples=80, deadline=None)
+def test_boxes_are_those_of_scipy(shape, seed, far):
+    codes = np.random.default_rng(seed).integers(0, 5, shape)
+    values = np.array([-7, 0, 2, 90_000 if far else 3, 2_000_000_000 if far else 4])
+    boxes = bounding_boxes(values[codes])
+    peer = zip(values.tolist(), ndimage.find_objects(codes + 1, 5), strict=True)
+    assert boxes == {value: box for value, box in peer if box is not None}
+    assert list(boxes) == sorted(boxes)
