@@ -15,6 +15,7 @@ from typing import Annotated, NoReturn
 from cyclopts import App, CycloptsError, Parameter
 
 from autoseg.core.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FINDINGS, EXIT_OUR_ERROR, EXIT_RESOURCES, AutosegError
+from autoseg.core.presets import EvaluateOptions
 from autoseg.core.runtime import process_seconds, say
 from autoseg.core.stopping import StoppedError
 from autoseg.datasets.options import Options as Reading
@@ -49,6 +50,7 @@ _READING = Reading()
 _PLAN_AND_TRAIN = PlanAndTrainOptions()
 _PLAN = PlanCommand()
 _TRAIN = TrainCommand()
+_EVALUATE = EvaluateOptions()
 _DEMO_FOLDER = Path("autoseg-demo")
 Talking = Annotated[Talk, _FLAT]
 
@@ -120,39 +122,45 @@ def evaluate(
     references: Path,
     *,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
-    partial: bool = False,
-    tolerance_mm: float | None = None,
+    options: Annotated[EvaluateOptions, _FLAT] = _EVALUATE,
+    explain: bool = False,
     talk: Talking = _TALK,
 ) -> int:
-    """Score predictions against references: Dice and more, with intervals.
+    """Score predictions against references: overlap, distances, lesions, centrelines, with intervals.
 
     Args:
-        predictions: Folder of label maps, or one file.
-        references: Folder of label maps, a labelled dataset, or a workspace.
+        predictions: Folder of label maps or DICOM SEG, of folders with a file for each structure, or one file.
+        references: The same, a labelled dataset, or a workspace.
         output: Folder for scores.json and scores.csv; by default beside the predictions.
-        partial: Leave out references without a prediction instead of scoring them as empty.
-        tolerance_mm: Measure HD95, ASSD and NSD, too, NSD with this tolerance: what readers disagree by.
+        explain: Print what each metric means, and whose numbers it equals.
     """
     from autoseg.core.scores import scores_table
     from autoseg.steps.evaluate import evaluate as run
 
-    scores = run(predictions, references, output, partial=partial, tolerance_mm=tolerance_mm)
-    _tell(talk, scores, scores_table(scores))
+    scores = run(predictions, references, output, options)
+    explained = ["", *scores.definitions] if explain else []
+    _tell(talk, scores, "\n".join([scores_table(scores), *explained]))
     return EXIT_DONE
 
 
 @app.command(sort_key=2.5)
-def compare(*results: Path, output: Annotated[Path | None, Parameter(alias="-o")] = None, talk: Talking = _TALK) -> int:
+def compare(
+    *results: Path,
+    metric: str | None = None,
+    output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    talk: Talking = _TALK,
+) -> int:
     """Compare scores of the same cases, each result with the first: differences, intervals, tests, a sentence.
 
     Args:
         results: Two or more folders with the scores.json of `autoseg evaluate`, or such files.
+        metric: Metrics such as hd95 or dice,nsd; by default all that the results share.
         output: Folder for comparison.json; by default nothing is written.
     """
     from autoseg.core.comparison import comparison_table
     from autoseg.steps.compare import compare as run
 
-    comparison = run(results, output)
+    comparison = run(results, output, metric)
     _tell(talk, comparison, comparison_table(comparison))
     return EXIT_DONE
 

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from autoseg.core.scores import OVER_LABELS, LabelScore, Metric, Scores, metric_name
+from autoseg.core.definitions import DEFINITIONS, TOLERANT, Metric, title_of
+from autoseg.core.scores import OVER_LABELS, LabelScore, Scores
 from autoseg.core.statistics import (
     CAUTION_PATIENTS,
     SIGNIFICANCE,
@@ -19,8 +20,6 @@ from autoseg.core.statistics import (
     paired_difference,
     patients_needed,
 )
-
-_LOWER_IS_BETTER: frozenset[Metric] = frozenset({"hd95_mm", "assd_mm"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +65,18 @@ class Comparison:
     notes: tuple[str, ...]
 
 
-def compare_scores(results: Sequence[Result], scores: Sequence[Scores]) -> Comparison:
+def compare_scores(
+    results: Sequence[Result], scores: Sequence[Scores], metrics: Sequence[Metric] | None = None
+) -> Comparison:
     """Compare scores of the same cases and labels, in the same order, with the first of them.
 
     Holm's correction is over the labels of all compared results, for each metric; the mean over labels is a question of
     its own and corrected over the results only.
+
+    Args:
+        results: what is compared, the baseline first.
+        scores: their scores, in the same order.
+        metrics: some of `shared_metrics`; all of them when None. A signed difference is compared by its size.
 
     Raises:
         ValueError: fewer than two results.
@@ -81,9 +87,8 @@ def compare_scores(results: Sequence[Result], scores: Sequence[Scores]) -> Compa
         raise ValueError(msg)
     first = scores[0]
     labels = [score.label for score in first.cases[0].labels]
-    metrics = _metrics(scores)
     differences: list[Difference] = []
-    for metric in metrics:
+    for metric in metrics or shared_metrics(scores):
         for places in ([OVER_LABELS], labels):
             rows = [
                 _difference(place, metric, (results[i], results[0]), (scores[i], first))
@@ -110,7 +115,7 @@ def comparison_table(comparison: Comparison) -> str:
         rows.append(
             (
                 row.label,
-                metric_name(row.metric),
+                _title(row.metric),
                 row.result,
                 "-" if paired is None else f"{paired.mean_a:.4f}",
                 "-" if paired is None else f"{paired.mean_b:.4f}",
@@ -134,17 +139,13 @@ def comparison_table(comparison: Comparison) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _metrics(scores: Sequence[Scores]) -> list[Metric]:
-    """Return the metrics that all results have with one meaning, without IoU, which says what Dice does."""
-    shared: list[Metric] = [
-        row.metric for row in scores[0].summaries if row.label == OVER_LABELS and row.metric != "iou"
-    ]
+def shared_metrics(scores: Sequence[Scores]) -> tuple[Metric, ...]:
+    """Return the metrics that all results have with one meaning, without IoU where Dice says the same."""
+    shared = scores[0].metrics
     for other in scores[1:]:
-        present = {row.metric for row in other.summaries}
-        shared = [metric for metric in shared if metric in present]
-        if other.tolerance_mm != scores[0].tolerance_mm:
-            shared = [metric for metric in shared if metric != "nsd"]
-    return shared
+        same_tolerance = other.tolerance_mm == scores[0].tolerance_mm
+        shared = tuple(m for m in shared if m in other.metrics and (same_tolerance or m not in TOLERANT))
+    return tuple(metric for metric in shared if metric != "iou" or "dice" not in shared)
 
 
 def _difference(place: str, metric: Metric, names: tuple[Result, Result], scores: tuple[Scores, Scores]) -> Difference:
@@ -183,7 +184,12 @@ def _difference(place: str, metric: Metric, names: tuple[Result, Result], scores
 
 def _value(score: LabelScore, metric: Metric) -> float | None:
     value: float | None = getattr(score, metric)
-    return value
+    return abs(value) if value is not None and DEFINITIONS[metric].better == "nearer zero" else value
+
+
+def _title(metric: Metric) -> str:
+    title = title_of(metric)
+    return f"size of {title}" if DEFINITIONS[metric].better == "nearer zero" else title
 
 
 def _concluded(rows: Sequence[Difference]) -> list[Difference]:
@@ -194,7 +200,7 @@ def _concluded(rows: Sequence[Difference]) -> list[Difference]:
 
 
 def _with_conclusion(row: Difference, tests: int) -> Difference:
-    what = f"{row.label}, {metric_name(row.metric)}: {row.result} against {row.baseline}"
+    what = f"{row.label}, {_title(row.metric)}: {row.result} against {row.baseline}"
     if row.paired is None:
         return replace(row, conclusion=f"{what}: no case defines both")
     n = row.paired.patients or row.paired.n
@@ -203,7 +209,7 @@ def _with_conclusion(row: Difference, tests: int) -> Difference:
     if row.holm_p < SIGNIFICANCE:
         # Ranks decide whether there is a difference, so their side of zero is named; the mean may be on the other.
         side = row.paired.median or row.paired.mean
-        word = "better" if (side > 0) != (row.metric in _LOWER_IS_BETTER) else "worse"
+        word = "better" if (side > 0) == (DEFINITIONS[row.metric].better == "higher") else "worse"
         said = f"{what}: {word}, mean difference {row.paired.mean:+.4f} (p = {_p_text(row.holm_p)}, n={n})"
         return replace(row, conclusion=said)
     needed = patients_needed(row.paired.mean, row.paired.sd, tests)
@@ -222,7 +228,7 @@ def _notes(scores: Sequence[Scores], differences: Sequence[Difference], patients
         )
     one_sided = [row for row in differences if row.one_sided and row.label != OVER_LABELS]
     notes += [
-        f"{row.label}, {metric_name(row.metric)}: {row.one_sided} cases defined only by {row.result} or {row.baseline}"
+        f"{row.label}, {_title(row.metric)}: {row.one_sided} cases defined only by {row.result} or {row.baseline}"
         " take no part (one of them made the label up where the reference has none)"
         for row in one_sided
     ]

@@ -1,33 +1,36 @@
 """How well predictions agree with references: the record, its summary, its table and its CSV.
 
-Measured once as counts, everything else derived: Dice = 2 tp / (2 tp + fp + fn), IoU = tp / (tp + fp + fn), both None
-where reference and prediction are empty. Undefined scores are left out of means and counted, never dropped in silence.
+Measured once, everything else derived; what each metric is and where it is undefined stands in core/definitions.
+Undefined scores are left out of means and counted, never dropped in silence.
 """
 
 import csv
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
+from autoseg.core.definitions import ENDLESS, TOLERANT, Metric, described, title_of
+from autoseg.core.presets import Rules
 from autoseg.core.statistics import CAUTION_PATIENTS, MINIMUM_PATIENTS, Interval, bca_interval, percentile_interval
 from planners.fingerprint import Label
 
 OVER_LABELS = "mean over labels"
 """The row that averages, within each case, the labels that are defined there."""
 
-Metric = Literal["dice", "iou", "hd95_mm", "assd_mm", "nsd"]
-_ALWAYS: tuple[Metric, ...] = ("dice", "iou")
-_SURFACE: tuple[Metric, ...] = ("hd95_mm", "assd_mm", "nsd")
+DICE_ONLY = Rules()
+_INFINITE_WHERE = "are infinite where"
+_COLUMNS = ("label", "tp", "fp", "fn", "reference_ml", "prediction_ml")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelScore:
-    """One label of one case: voxel counts and what follows from them; ml is None in 2D, distances when not asked for.
+    """One label of one case: voxel counts, volumes (None in 2D) and metrics (None: undefined, or not asked for).
 
-    HD95 and ASSD of a label that only one side holds are infinite; they are written as the diagonal of the image in mm.
+    Distances of a label that only one side holds are infinite; here they are the diagonal of the image in mm, which is
+    what means take. core/definitions says what each metric is.
     """
 
     label: str
@@ -38,9 +41,38 @@ class LabelScore:
     iou: float | None
     reference_ml: float | None
     prediction_ml: float | None
+    sensitivity: float | None = None
+    precision: float | None = None
+    volume_difference_ml: float | None = None
+    relative_volume_difference: float | None = None
+    hd_mm: float | None = None
     hd95_mm: float | None = None
+    hd95_pooled_mm: float | None = None
     assd_mm: float | None = None
+    masd_mm: float | None = None
     nsd: float | None = None
+    nsd_voxel: float | None = None
+    lesion_f1: float | None = None
+    lesion_sensitivity: float | None = None
+    lesion_precision: float | None = None
+    lesion_false_positives: int | None = None
+    lesion_dice: float | None = None
+    pq: float | None = None
+    sq: float | None = None
+    rq: float | None = None
+    cldice: float | None = None
+    lesion_wise_dice: float | None = None
+    lesion_wise_hd95_mm: float | None = None
+
+    @property
+    def missed(self) -> bool:
+        """Whether only the reference holds the label."""
+        return self.fn > 0 and self.tp + self.fp == 0
+
+    @property
+    def made_up(self) -> bool:
+        """Whether only the prediction holds the label."""
+        return self.fp > 0 and self.tp + self.fn == 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +107,12 @@ class Summary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
-    """Every case and label, and the summary. `tolerance_mm` belongs to NSD; None when distances were not asked for."""
+    """Every case and label, and the summary, with what the metrics mean.
+
+    `tolerance_mm` belongs to NSD: one for all labels or one for each. `both_empty` is what a rightly empty prediction
+    scores, None where it is undefined. `definitions` has a sentence for each metric; it and `preset` are absent in
+    older records.
+    """
 
     schema: ClassVar[str] = "autoseg.scores/1"
 
@@ -83,7 +120,27 @@ class Scores:
     cases: tuple[CaseScore, ...]
     summaries: tuple[Summary, ...]
     notes: tuple[str, ...]
-    tolerance_mm: float | None = None
+    tolerance_mm: float | tuple[float, ...] | None = None
+    preset: str | None = None
+    both_empty: float | None = None
+    definitions: tuple[str, ...] = ()
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The metrics that were asked for."""
+        return tuple(dict.fromkeys(row.metric for row in self.summaries))
+
+    @property
+    def notes_on_cases(self) -> tuple[str, ...]:
+        """The notes that hold for these cases wherever they are pooled; make_scores makes the others anew."""
+        return tuple(note for note in self.notes if "patients" not in note and _INFINITE_WHERE not in note)
+
+    @property
+    def rules(self) -> Rules:
+        """How the scores were made; without lesion-wise rules, whose scores cannot be made anew from a record."""
+        given = self.tolerance_mm
+        tolerances_mm = () if given is None else given if isinstance(given, tuple) else (given,)
+        return Rules(metrics=self.metrics, tolerances_mm=tolerances_mm, both_empty=self.both_empty)
 
     def summary(self, metric: Metric = "dice", label: str = OVER_LABELS) -> Summary:
         """Return one row of the summary; KeyError when there is none."""
@@ -99,7 +156,11 @@ class Scores:
 
 
 def make_scores(
-    labels: tuple[Label, ...], cases: Sequence[CaseScore], notes: Sequence[str], tolerance_mm: float | None = None
+    labels: tuple[Label, ...],
+    cases: Sequence[CaseScore],
+    notes: Sequence[str],
+    rules: Rules = DICE_ONLY,
+    preset: str | None = None,
 ) -> Scores:
     """Summarise `cases` over patients: mean with BCa interval, median with percentile interval, counts of undefined.
 
@@ -111,54 +172,49 @@ def make_scores(
         msg = "no case to score"
         raise ValueError(msg)
     ordered = tuple(sorted(cases, key=lambda case: case.case))
-    metrics = _ALWAYS if tolerance_mm is None else _ALWAYS + _SURFACE
     names = [label.name for label in labels if label.role == "foreground"]
     rows = [
-        _label_summary(ordered, position, name, metric) for metric in metrics for position, name in enumerate(names)
+        _label_summary(ordered, position, name, metric)
+        for metric in rules.metrics
+        for position, name in enumerate(names)
     ]
-    rows += [_over_labels(ordered, metric) for metric in metrics]
+    rows += [_over_labels(ordered, metric) for metric in rules.metrics]
+    given = rules.tolerances_mm
     return Scores(
         labels=labels,
         cases=ordered,
         summaries=tuple(rows),
-        notes=(*notes, *_caution(ordered)),
-        tolerance_mm=tolerance_mm,
+        notes=(*notes, *_one_sided(ordered, rules), *_caution(ordered)),
+        tolerance_mm=None if not given else given[0] if len(given) == 1 else given,
+        preset=preset,
+        both_empty=rules.both_empty,
+        definitions=tuple(described(metric) for metric in rules.metrics),
     )
 
 
 def scores_csv(scores: Scores) -> str:
-    """Return a row per case and label, with a heading; undefined cells are empty."""
-    columns = ["label", "tp", "fp", "fn", "dice", "iou", "reference_ml", "prediction_ml"]
-    if scores.tolerance_mm is not None:
-        columns += _SURFACE
+    """Return a row per case and label, with a heading.
+
+    Undefined cells are empty; distances of a label that only one side holds are inf, as they are by definition.
+    """
+    metrics = tuple(dict.fromkeys(("dice", "iou", *scores.metrics)))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("case", "patient", *columns))
+    writer.writerow(("case", "patient", *_COLUMNS, *metrics))
     for case in scores.cases:
         for score in case.labels:
-            writer.writerow((case.case, case.patient, *(_cell(getattr(score, column)) for column in columns)))
+            plain = (_cell(getattr(score, column)) for column in _COLUMNS)
+            values = (
+                "inf" if m in ENDLESS and (score.missed or score.made_up) else _cell(getattr(score, m)) for m in metrics
+            )
+            writer.writerow((case.case, case.patient, *plain, *values))
     return text.getvalue()
 
 
 def scores_table(scores: Scores) -> str:
     """Return the summary as a table for people: one line per metric and label, notes below."""
     heading = ("label", "metric", "mean", "95 % interval", "median", "95 % interval", "n", "undefined")
-    rows = [heading]
-    for row in scores.summaries:
-        if row.metric == "iou":
-            continue
-        rows.append(
-            (
-                row.label,
-                metric_name(row.metric),
-                _number(row.mean),
-                _interval(row.mean_interval),
-                _number(row.median),
-                _interval(row.median_interval),
-                str(row.n),
-                str(row.undefined),
-            )
-        )
+    rows = [heading, *(_line(scores, row) for row in scores.summaries)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(heading))]
     lines = [
         "  ".join(_align(cell, width, i) for i, (cell, width) in enumerate(zip(row, widths, strict=True)))
@@ -167,11 +223,6 @@ def scores_table(scores: Scores) -> str:
     lines.insert(1, "  ".join("-" * width for width in widths))
     lines += [f"note: {note}" for note in scores.notes]
     return "\n".join(line.rstrip() for line in lines)
-
-
-def metric_name(metric: Metric) -> str:
-    """Return what people call a metric, with its unit."""
-    return {"dice": "Dice", "iou": "IoU", "hd95_mm": "HD95 (mm)", "assd_mm": "ASSD (mm)", "nsd": "NSD"}[metric]
 
 
 def dice_of(tp: int, fp: int, fn: int) -> float | None:
@@ -184,13 +235,37 @@ def iou_of(tp: int, fp: int, fn: int) -> float | None:
     return tp / (tp + fp + fn) if tp + fp + fn else None
 
 
+def _line(scores: Scores, row: Summary) -> tuple[str, ...]:
+    return (
+        row.label,
+        title_of(row.metric) + _at(scores, row),
+        _number(row.mean),
+        _interval(row.mean_interval),
+        _number(row.median),
+        _interval(row.median_interval),
+        str(row.n),
+        str(row.undefined),
+    )
+
+
+def _at(scores: Scores, row: Summary) -> str:
+    """Return " at 2 mm" for a metric that has a tolerance there."""
+    given = scores.tolerance_mm
+    if row.metric not in TOLERANT or given is None:
+        return ""
+    names = [label.name for label in scores.labels if label.role == "foreground"]
+    if isinstance(given, float | int):
+        return f" at {given:.4g} mm"
+    return f" at {given[names.index(row.label)]:.4g} mm" if row.label in names else ""
+
+
 def _label_summary(cases: Sequence[CaseScore], position: int, name: str, metric: Metric) -> Summary:
     column = [case.labels[position] for case in cases]
     return _summary(
         [(case.patient, getattr(score, metric)) for case, score in zip(cases, column, strict=True)],
         name,
         metric,
-        (sum(_missed(s) for s in column), sum(_made_up(s) for s in column)),
+        (sum(s.missed for s in column), sum(s.made_up for s in column)),
     )
 
 
@@ -200,7 +275,7 @@ def _over_labels(cases: Sequence[CaseScore], metric: Metric) -> Summary:
         [(case.patient, _mean([getattr(score, metric) for score in case.labels])) for case in cases],
         OVER_LABELS,
         metric,
-        (sum(_missed(s) for s in everything), sum(_made_up(s) for s in everything)),
+        (sum(s.missed for s in everything), sum(s.made_up for s in everything)),
     )
 
 
@@ -230,12 +305,15 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(defined) / len(defined) if defined else None
 
 
-def _missed(score: LabelScore) -> bool:
-    return score.fn > 0 and score.tp + score.fp == 0
-
-
-def _made_up(score: LabelScore) -> bool:
-    return score.fp > 0 and score.tp + score.fn == 0
+def _one_sided(cases: Sequence[CaseScore], rules: Rules) -> tuple[str, ...]:
+    """Say where infinite distances went."""
+    endless = [metric for metric in rules.metrics if metric in ENDLESS]
+    count = sum(score.missed or score.made_up for case in cases for score in case.labels)
+    if not endless or not count:
+        return ()
+    names = ", ".join(title_of(metric).removesuffix(" (mm)") for metric in endless)
+    where = f"{_INFINITE_WHERE} only one side holds a label ({count} of {sum(len(c.labels) for c in cases)})"
+    return (f"{names} {where}: means take the image's diagonal",)
 
 
 def _caution(cases: Sequence[CaseScore]) -> tuple[str, ...]:

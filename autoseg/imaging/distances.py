@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int
+from jaxtyping import Bool, Float64, UInt8
 from scipy.spatial import cKDTree
 from skimage.measure import marching_cubes, mesh_surface_area
 
 Mask = Bool[np.ndarray, "*axes"]
 SpacingMm = tuple[float, ...]
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,12 +38,22 @@ def surface_distances(prediction: Mask, reference: Mask, spacing_mm: SpacingMm) 
     if cropped is None:
         return None
     a, b, spacing = cropped
-    p, r = np.argwhere(surface_voxels(a)) * spacing, np.argwhere(surface_voxels(b)) * spacing
-    return _between(p, r, (np.ones(len(p)), np.ones(len(r))))
+    to_reference, to_prediction = _between(surface_voxels(a), surface_voxels(b), spacing, np.inf)
+    return SurfaceDistances(
+        to_reference=to_reference,
+        to_prediction=to_prediction,
+        prediction_weights=np.ones(len(to_reference)),
+        reference_weights=np.ones(len(to_prediction)),
+    )
 
 
-def surfel_distances(prediction: Mask, reference: Mask, spacing_mm: SpacingMm) -> SurfaceDistances | None:
-    """Return the distances between surfels of two masks (z, y, x), with areas; None when one of them is empty."""
+def surfel_distances(
+    prediction: Mask, reference: Mask, spacing_mm: SpacingMm, reach_mm: float = np.inf
+) -> SurfaceDistances | None:
+    """Return the distances between surfels of two masks (z, y, x), with areas; None when one of them is empty.
+
+    Distances beyond `reach_mm` may come back as infinite: a tolerance need not know them, and the search ends sooner.
+    """
     cropped = _crop(prediction, reference, spacing_mm)
     if cropped is None:
         return None
@@ -51,8 +62,12 @@ def surfel_distances(prediction: Mask, reference: Mask, spacing_mm: SpacingMm) -
     p_codes, r_codes = _neighbour_codes(a), _neighbour_codes(b)
     full = len(areas) - 1
     p_at, r_at = (p_codes > 0) & (p_codes < full), (r_codes > 0) & (r_codes < full)
-    return _between(
-        np.argwhere(p_at) * spacing, np.argwhere(r_at) * spacing, (areas[p_codes[p_at]], areas[r_codes[r_at]])
+    to_reference, to_prediction = _between(p_at, r_at, spacing, reach_mm)
+    return SurfaceDistances(
+        to_reference=to_reference,
+        to_prediction=to_prediction,
+        prediction_weights=areas[p_codes[p_at]],
+        reference_weights=areas[r_codes[r_at]],
     )
 
 
@@ -134,13 +149,13 @@ def _contour_length(cell: Float64[np.ndarray, "2 2"], spacing_mm: SpacingMm) -> 
     return 2 * corner if cell.sum() == 2 else corner
 
 
-def _neighbour_codes(mask: Mask) -> Int[np.ndarray, "..."]:
+def _neighbour_codes(mask: Mask) -> UInt8[np.ndarray, "..."]:
     """Return the occupancy code of every cell between neighbouring voxels, the array padded with outside."""
-    padded = np.pad(mask, 1)
-    codes = np.zeros([n + 1 for n in mask.shape], dtype=np.intp)
+    padded = np.pad(mask, 1).view(np.uint8)
+    codes = np.zeros([n + 1 for n in mask.shape], dtype=np.uint8)
     for bit, corner in enumerate(np.ndindex(*(2,) * mask.ndim)):
         window = tuple(slice(start, start + n + 1) for start, n in zip(corner, mask.shape, strict=True))
-        codes |= padded[window].astype(np.intp) << bit
+        codes |= padded[window] << np.uint8(bit)
     return codes
 
 
@@ -164,13 +179,21 @@ def _crop(
 
 
 def _between(
-    prediction: Float64[np.ndarray, "p axes"],
-    reference: Float64[np.ndarray, "r axes"],
-    weights: tuple[Float64[np.ndarray, " p"], Float64[np.ndarray, " r"]],
-) -> SurfaceDistances:
-    return SurfaceDistances(
-        to_reference=cKDTree(reference).query(prediction)[0],
-        to_prediction=cKDTree(prediction).query(reference)[0],
-        prediction_weights=weights[0],
-        reference_weights=weights[1],
-    )
+    prediction: Mask, reference: Mask, spacing: Float64[np.ndarray, " axes"], reach_mm: float
+) -> tuple[Float64[np.ndarray, " p"], Float64[np.ndarray, " r"]]:
+    """Return from each element of either array (true where there is one) the distance to the nearest of the other.
+
+    Elements that both arrays have are at distance 0 and need no search.
+    """
+    found = []
+    points = [np.argwhere(elements) * spacing for elements in (prediction, reference)]
+    # A tie at the reach must be found whatever rounding does to its square.
+    bound = reach_mm * (1 + _ROUNDING) + _ROUNDING
+    for elements, own, other in ((prediction, points[0], reference), (reference, points[1], prediction)):
+        distances = np.zeros(len(own))
+        apart = ~other[elements]
+        if apart.any():
+            tree = cKDTree(points[1] if other is reference else points[0], compact_nodes=False, balanced_tree=False)
+            distances[apart] = tree.query(own[apart], distance_upper_bound=bound)[0]
+        found.append(distances)
+    return found[0], found[1]

@@ -52,9 +52,10 @@ class LesionPair:
 class LesionScores:
     """Lesions of one label in one case.
 
-    tp, fp, fn, f1, sensitivity and `dice` (mean over the found lesions) belong to DETECTION_IOU; pq = sq * rq to
-    QUALITY_IOU, with sq the mean IoU of the pairs and rq their F1. None where there is nothing to divide by: f1, pq and
-    rq without any lesion, sensitivity without a reference lesion, dice and sq without a pair.
+    tp, fp, fn, f1, sensitivity, precision and `dice` (mean over the found lesions) belong to DETECTION_IOU; pq, the
+    product of sq (mean IoU of the pairs) and rq (their F1), to QUALITY_IOU. None where there is nothing to divide by:
+    f1, pq and rq without any lesion, sensitivity without a reference lesion, precision without a predicted one, dice
+    and sq without a pair.
     """
 
     tp: int
@@ -62,6 +63,7 @@ class LesionScores:
     fn: int
     f1: float | None
     sensitivity: float | None
+    precision: float | None
     dice: float | None
     pq: float | None
     sq: float | None
@@ -82,6 +84,7 @@ def lesion_scores(prediction: Mask, reference: Mask) -> LesionScores:
         fn=sizes[1] - len(found),
         f1=_f1(len(found), *sizes),
         sensitivity=len(found) / sizes[1] if sizes[1] else None,
+        precision=len(found) / sizes[0] if sizes[0] else None,
         dice=_mean([pair.dice for pair in found]),
         pq=None if rq is None else rq * (sq or 0.0),
         sq=sq,

@@ -1,8 +1,8 @@
 """Counts and surface scores of one structure in one case. Undefined is None.
 
-Overlap comes from counts, boundaries from distances; each is measured once and everything else derived. Definitions
-follow Metrics Reloaded (Maier-Hein et al., Nature Methods 2024): neither prediction nor reference has a voxel - every
-score is undefined; one of them has none - Dice, IoU and NSD are 0 and distances undefined.
+Overlap comes from counts, boundaries from distances; each is measured once and everything else derived. Neither
+prediction nor reference has a voxel: every score is undefined; one of them has none: Dice, IoU and NSD are 0, and
+distances are infinite, which is None here.
 """
 
 from dataclasses import dataclass
@@ -17,26 +17,37 @@ from autoseg.imaging.distances import (
     average_symmetric,
     hausdorff,
     hausdorff_95,
+    hausdorff_95_pooled,
     mean_average,
     surface_dice,
     surface_distances,
     surfel_distances,
 )
 
-__all__ = ["SurfaceScores", "confusion_counts", "diagonal_mm", "dice", "iou", "surface_scores"]
+__all__ = [
+    "SurfaceScores",
+    "confusion_counts",
+    "diagonal_mm",
+    "dice",
+    "iou",
+    "joint_histogram",
+    "nsd",
+    "surface_scores",
+]
 
 _PART_VOXELS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SurfaceScores:
-    """How far two surfaces lie apart; `nsd` is the share of both surfaces within the tolerance, by area."""
+    """How far two boundaries lie apart; `nsd_voxel` is the share of their voxels within the tolerance, if given."""
 
     hd_mm: float | None
     hd95_mm: float | None
+    hd95_pooled_mm: float | None
     assd_mm: float | None
     masd_mm: float | None
-    nsd: float | None
+    nsd_voxel: float | None
 
 
 def confusion_counts(
@@ -54,42 +65,78 @@ def confusion_counts(
     if prediction.shape != reference.shape:
         msg = f"prediction {prediction.shape} and reference {reference.shape} differ in shape"
         raise ValueError(msg)
+    table = joint_histogram(prediction, reference, n_classes)
+    tp = np.diagonal(table).copy()
+    return tp, table.sum(axis=0) - tp, table.sum(axis=1) - tp
+
+
+def joint_histogram(
+    prediction: Integer[np.ndarray, "..."], reference: Integer[np.ndarray, "..."], n_classes: int
+) -> Int64[np.ndarray, "{n_classes} {n_classes}"]:
+    """Return how many voxels have reference class r (row) and predicted class p (column).
+
+    Negative values are as in `confusion_counts`.
+
+    Raises:
+        ValueError: a class index is not below `n_classes`.
+
+    """
     joint = np.zeros(n_classes * n_classes, dtype=np.int64)
     predicted, referred = prediction.reshape(-1), reference.reshape(-1)
     for start in range(0, len(predicted), _PART_VOXELS):
         p = predicted[start : start + _PART_VOXELS].astype(np.int64)
         r = referred[start : start + _PART_VOXELS].astype(np.int64)
-        if r.min() < 0:
+        if min(p.min(), r.min()) < 0:
             p, r = p[r != IGNORE], r[r != IGNORE]
-        p, r = np.maximum(p, 0), np.maximum(r, 0)
+            p, r = np.maximum(p, 0), np.maximum(r, 0)
         if max(p.max(initial=0), r.max(initial=0)) >= n_classes:
             msg = f"class index {max(p.max(), r.max())} is not below {n_classes}"
             raise ValueError(msg)
-        joint += np.bincount(r * n_classes + p, minlength=len(joint))
-    table = joint.reshape(n_classes, n_classes)
-    tp = np.diagonal(table).copy()
-    return tp, table.sum(axis=0) - tp, table.sum(axis=1) - tp
+        r *= n_classes
+        r += p
+        joint += np.bincount(r, minlength=len(joint))
+    return joint.reshape(n_classes, n_classes)
 
 
 def surface_scores(
     prediction: Bool[np.ndarray, "z y x"],
     reference: Bool[np.ndarray, "z y x"],
     spacing_mm: tuple[float, float, float],
-    tolerance_mm: float,
+    tolerance_mm: float | None = None,
 ) -> SurfaceScores:
-    """Return the surface scores of two masks (z, y, x) on one grid; a single slice is judged in the plane."""
+    """Return the boundary scores of two masks (z, y, x) on one grid; a single slice is judged in the plane."""
     distances = surface_distances(prediction, reference, spacing_mm)
     if distances is None:
-        nsd = 0.0 if prediction.any() or reference.any() else None
-        return SurfaceScores(hd_mm=None, hd95_mm=None, assd_mm=None, masd_mm=None, nsd=nsd)
-    surfels = surfel_distances(prediction, reference, spacing_mm)
+        one = prediction.any() or reference.any()
+        return SurfaceScores(
+            hd_mm=None,
+            hd95_mm=None,
+            hd95_pooled_mm=None,
+            assd_mm=None,
+            masd_mm=None,
+            nsd_voxel=0.0 if one and tolerance_mm is not None else None,
+        )
     return SurfaceScores(
         hd_mm=hausdorff(distances),
         hd95_mm=hausdorff_95(distances),
+        hd95_pooled_mm=hausdorff_95_pooled(distances),
         assd_mm=average_symmetric(distances),
         masd_mm=mean_average(distances),
-        nsd=None if surfels is None else surface_dice(surfels, tolerance_mm),
+        nsd_voxel=None if tolerance_mm is None else surface_dice(distances, tolerance_mm),
     )
+
+
+def nsd(
+    prediction: Bool[np.ndarray, "z y x"],
+    reference: Bool[np.ndarray, "z y x"],
+    spacing_mm: tuple[float, float, float],
+    tolerance_mm: float,
+) -> float | None:
+    """Return the share of both surfaces, by area, within the tolerance of the other; None when neither has a voxel."""
+    surfels = surfel_distances(prediction, reference, spacing_mm, tolerance_mm)
+    if surfels is None:
+        return 0.0 if prediction.any() or reference.any() else None
+    return surface_dice(surfels, tolerance_mm)
 
 
 def diagonal_mm(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> float:

@@ -147,8 +147,8 @@ def _pooled(configuration: str, paths: list[Path]) -> Validated:
     found = [(path.parent, read_record(path, Scores)) for path in paths]
     cases = {case.case: (folder, case) for folder, scores in found for case in scores.cases}
     first = found[0][1]
-    notes = dict.fromkeys(note for _, scores in found for note in scores.notes if "patients" not in note)
-    pooled = make_scores(first.labels, [case for _, case in cases.values()], tuple(notes), first.tolerance_mm)
+    notes = dict.fromkeys(note for _, scores in found for note in scores.notes_on_cases)
+    pooled = make_scores(first.labels, [case for _, case in cases.values()], tuple(notes), first.rules, first.preset)
     return Validated(
         configuration=configuration,
         folds=tuple(_fold(path.parent) for path in paths),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from autoseg.core.definitions import title_of
 from autoseg.core.errors import AutosegError
 from autoseg.core.scores import CaseScore, Scores, Summary
 from autoseg.core.statistics import Interval
@@ -56,6 +57,7 @@ def _configuration(validated: Validated, material: Material) -> str:
         paragraph(f"{len(scores.cases)} cases that the network had not seen in training. " + _explained(scores)),
         _summaries(scores.summaries),
         *(paragraph(f"Note: {note}.", "soft") for note in scores.notes),
+        *(paragraph(definition, "soft") for definition in scores.definitions),
         _distribution(scores),
         *_overlays(validated, material),
         _per_case(scores),
@@ -69,12 +71,11 @@ def _explained(scores: Scores) -> str:
 
 
 def _summaries(rows: Sequence[Summary]) -> str:
-    names = {"dice": "Dice", "hd95_mm": "HD95 (mm)", "assd_mm": "ASSD (mm)", "nsd": "NSD"}
     headings = ("label", "metric", "mean", "95 %", "median", "95 %", "cases", "undefined", "missed", "made up")
     body = [
         (
             row.label,
-            names[row.metric],
+            title_of(row.metric),
             number(row.mean),
             _interval(row.mean_interval),
             number(row.median),
@@ -85,7 +86,6 @@ def _summaries(rows: Sequence[Summary]) -> str:
             str(row.only_prediction),
         )
         for row in rows
-        if row.metric != "iou"  # it says the same as Dice
     ]
     return table(headings, body)
 

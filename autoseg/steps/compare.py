@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from autoseg.core.comparison import Comparison, Result, compare_scores
+from autoseg.core.comparison import Comparison, Result, compare_scores, shared_metrics
+from autoseg.core.definitions import Metric, parse_metrics
 from autoseg.core.errors import AutosegError
 from autoseg.core.records import read_record, write_record
 from autoseg.core.scores import Scores
@@ -13,15 +14,17 @@ COMPARISON_JSON = "comparison.json"
 _SHOWN = 3
 
 
-def compare(places: Sequence[Path], output: Path | None = None) -> Comparison:
+def compare(places: Sequence[Path], output: Path | None = None, metrics: str | None = None) -> Comparison:
     """Compare scores of the same cases: every result after the first with the first, case by case.
 
     Args:
         places: two or more folders with the scores.json that `autoseg evaluate` wrote, or such files.
         output: folder for comparison.json; nothing is written when None.
+        metrics: names with commas between; all that the results share when None.
 
     Raises:
-        AutosegError: fewer than two results, no scores in one of them, or other cases, labels or references.
+        AutosegError: fewer than two results, no scores in one of them, other cases, labels, references or rules, or a
+            metric that they do not share.
 
     """
     if len(places) < 2:
@@ -31,10 +34,22 @@ def compare(places: Sequence[Path], output: Path | None = None) -> Comparison:
     for file, other in zip(files[1:], scores[1:], strict=True):
         _check_same_cases(files[0], scores[0], file, other)
     results = [Result(name=name, scores=str(file)) for name, file in zip(_names(places), files, strict=True)]
-    comparison = compare_scores(results, scores)
+    comparison = compare_scores(results, scores, _chosen(metrics, scores))
     if output is not None:
         write_record(output / COMPARISON_JSON, comparison)
     return comparison
+
+
+def _chosen(metrics: str | None, scores: Sequence[Scores]) -> tuple[Metric, ...] | None:
+    if metrics is None:
+        return None
+    shared = shared_metrics(scores)
+    wanted = parse_metrics(metrics)
+    absent = [metric for metric in wanted if metric not in (*shared, "iou")]
+    if absent:
+        mend = f"evaluate all of them with --metrics {absent[0]}; they share {', '.join(shared) or 'nothing'}"
+        raise AutosegError.at("--metric", f"not all results have {absent[0]} with one meaning", mend)
+    return wanted
 
 
 def _scores_file(place: Path) -> Path:
@@ -62,6 +77,9 @@ def _names(places: Sequence[Path]) -> list[str]:
 def _check_same_cases(first_file: Path, first: Scores, file: Path, other: Scores) -> None:
     """Refuse scores of other cases, labels or references: their differences would mean nothing."""
     mend = "evaluate both against the same references"
+    if first.both_empty != other.both_empty:
+        what = f"counts labels that neither side holds otherwise than {first_file}"
+        raise AutosegError.at(file, what, "evaluate both by the same rules")
     ours, theirs = [case.case for case in first.cases], [case.case for case in other.cases]
     if ours != theirs:
         odd = sorted(set(ours) ^ set(theirs))

@@ -4,29 +4,29 @@ A reference without a prediction is scored as if nothing had been predicted; a p
 another grid, is an error. So nobody's mean rises by leaving out a hard case.
 """
 
-import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from autoseg.core.definitions import Metric, parse_metrics
 from autoseg.core.errors import AutosegError
 from autoseg.core.files import write_text
 from autoseg.core.pairing import pair_names
+from autoseg.core.presets import EvaluateOptions, Preset, Rules, checked_rules, preset_named
 from autoseg.core.records import read_record, write_record
 from autoseg.core.runtime import progress
-from autoseg.core.scores import CaseScore, Scores, make_scores, scores_csv
+from autoseg.core.scores import DICE_ONLY, CaseScore, Scores, make_scores, scores_csv
 from autoseg.core.workspace import Workspace
 from autoseg.datasets.dataset import Case, Dataset, Folds
-from autoseg.datasets.load import load_label
+from autoseg.datasets.label_sources import Source, find_sources, grid_of, names_in, read_source, values_of
 from autoseg.datasets.options import Options
 from autoseg.datasets.read_case import read_reference
 from autoseg.datasets.understand import understand
-from autoseg.imaging.read import ending_of, read_header, read_label
+from autoseg.imaging.read import read_header
 from autoseg.imaging.scoring import score_case, values_in
 from autoseg.imaging.volume import Grid
 from planners.fingerprint import Label
@@ -35,26 +35,20 @@ from planners.plan import Plan
 SCORES_JSON = "scores.json"
 SCORES_CSV = "scores.csv"
 
-Integers = NDArray[np.integer]
+Integers = NDArray[np.integer[Any]]
 _SHOWN = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _File:
-    """A label map and its name without the ending."""
-
-    name: str
-    path: Path
+_DEFAULT: tuple[Metric, ...] = ("dice", "hd95_mm", "assd_mm")
+"""One overlap and one boundary metric, as Metrics Reloaded asks for, and the mean beside the extreme."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pair:
-    """One case to score: its reference is a label map (`path`) or a case of the dataset; `prediction` may be None."""
+    """One case: its reference is a label file (`source`) or a case of the dataset; `prediction` may be None."""
 
     name: str
     patient: str
-    prediction: Path | None
-    path: Path | None = None
+    prediction: Source | None
+    source: Source | None = None
     case: Case | None = None
 
 
@@ -67,43 +61,69 @@ class _Task:
     dataset: Dataset | None = None
     recode: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()
-    tolerance_mm: float | None = None
+    rules: Rules = DICE_ONLY
+    preset: str | None = None
+
+
+_PLAIN = EvaluateOptions()
 
 
 def evaluate(
-    predictions: Path,
-    references: Path,
-    output: Path | None = None,
-    *,
-    partial: bool = False,
-    tolerance_mm: float | None = None,
+    predictions: Path, references: Path, output: Path | None = None, options: EvaluateOptions = _PLAIN
 ) -> Scores:
     """Score label maps against references; write scores.json and scores.csv into `output`.
 
     Args:
-        predictions: a folder of label maps in any format, or one file.
-        references: a folder of label maps, one file, a labelled dataset in any layout, or a workspace.
+        predictions: a folder of label maps in any format or of DICOM SEG, of folders with a file for each structure, or
+            one file.
+        references: the same, a labelled dataset in any layout, or a workspace.
         output: where the scores go; beside the predictions when None.
-        partial: leave references without a prediction out instead of scoring them as empty predictions.
-        tolerance_mm: measure HD95, ASSD and NSD too, the latter with this tolerance.
+        options: metrics and rules.
 
     Raises:
         AutosegError: nothing to pair, a prediction without reference, two files of one name, another grid, a value in
-            a prediction that is no label, or a tolerance that is no distance.
+            a prediction that is no label, or options that make no sense.
 
     """
-    if tolerance_mm is not None and not 0 <= tolerance_mm < math.inf:
-        raise AutosegError.at("tolerance", f"{tolerance_mm} mm is no distance", "give millimetres, such as 1")
-    files = _label_maps(predictions)
-    if not files:
+    preset = preset_named(options.preset) if options.preset else None
+    rules = rules_of(options, preset)
+    sources = find_sources(predictions, folders=True)
+    if not sources:
         raise AutosegError.at(predictions, "holds no label map", "give the folder that `autoseg predict` wrote")
-    task = _task(references, files)
-    if partial:
+    task = _task(references, sources, preset.labels if preset else ())
+    if options.partial:
         task = replace(task, pairs=tuple(pair for pair in task.pairs if pair.prediction))
-    task = replace(task, tolerance_mm=tolerance_mm)
-    scores = _score_all(task)
+    rules = checked_rules(rules, sum(label.role == "foreground" for label in task.labels))
+    scores = _score_all(replace(task, rules=rules, preset=options.preset))
     _write(output or (predictions if predictions.is_dir() else predictions.parent), scores)
     return scores
+
+
+def rules_of(options: EvaluateOptions, preset: Preset | None) -> Rules:
+    """Return what the options ask for, on top of the preset.
+
+    Raises:
+        AutosegError: an unknown metric, a tolerance that is no distance, or a metric without what it needs.
+
+    """
+    rules = preset.rules if preset else Rules(metrics=_DEFAULT)
+    if options.tolerance_mm is not None:
+        rules = replace(rules, tolerances_mm=_tolerances(options.tolerance_mm))
+    if options.metrics is not None:
+        rules = replace(rules, metrics=parse_metrics(options.metrics, tolerance=bool(rules.tolerances_mm)))
+    elif preset is None and rules.tolerances_mm:
+        rules = replace(rules, metrics=(*rules.metrics, "nsd"))
+    if options.empty_is_one:
+        rules = replace(rules, both_empty=1.0)
+    return checked_rules(rules)
+
+
+def _tolerances(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        mend = "give millimetres, such as 1, or one for each label, such as 1,2.5"
+        raise AutosegError.at("tolerance", f"{text} mm is no distance", mend) from None
 
 
 def score_validation(workspace: Workspace, configuration: str, fold: int) -> Scores:
@@ -121,85 +141,84 @@ def score_validation(workspace: Workspace, configuration: str, fold: int) -> Sco
         raise AutosegError.at(workspace.folds, f"fold {fold} has no validation cases", "choose another fold")
     folder = workspace.validation(configuration, fold)
     cases = tuple(case for case in dataset.cases if case.name in names and case.references)
-    pairs = _paired_cases(cases, _label_maps(folder))
+    pairs = _paired_cases(cases, find_sources(folder, folders=False))
     scores = _score_all(_Task(labels=plan.labels, pairs=pairs, dataset=dataset))
     _write(folder, scores)
     return scores
 
 
 # ---------------------------------------------------------------------------------------------------- pairing
-def _task(references: Path, files: Sequence[_File]) -> _Task:
-    """Find out what kind of references these are, and pair them."""
-    maps = _label_maps(references)
-    if maps:
-        return _with_labels_found(_paired_files(maps, files))
+def _task(references: Path, predictions: Sequence[Source], given: tuple[Label, ...]) -> _Task:
+    """Find out what kind of references these are, and pair them; `given` labels replace those found."""
+    sources = find_sources(references, folders=predictions[0].kind == "folder")
+    if sources:
+        return _with_labels_found(_paired_sources(sources, predictions), given)
     record = Workspace(references).dataset
     known = record.is_file() and Dataset.schema.encode() in record.read_bytes()[:100]  # others have a dataset.json, too
     dataset = read_record(record, Dataset) if known else understand(references, Options())
+    if given and dataset.overlapping:
+        mend = "leave --preset out, or give references as label maps"
+        raise AutosegError.at(references, "has one mask for each structure, the preset wants label values", mend)
     tests = tuple(case for case in dataset.test_cases if case.references)
-    of_tests = bool(tests) and not pair_names([case.name for case in tests], [file.name for file in files]).extra
+    of_tests = bool(tests) and not pair_names([case.name for case in tests], [p.name for p in predictions]).extra
     cases = tests if of_tests else tuple(case for case in dataset.cases if case.references)
-    return _Task(labels=dataset.labels, pairs=_paired_cases(cases, files), dataset=dataset)
+    return _Task(labels=given or dataset.labels, pairs=_paired_cases(cases, predictions), dataset=dataset)
 
 
-def _label_maps(place: Path) -> tuple[_File, ...]:
-    """Return the image files directly in a folder, or the one file, sorted by name."""
-    if not place.exists():
-        raise AutosegError.at(place, "does not exist", "check the path")
-    paths = sorted(place.iterdir()) if place.is_dir() else [place]
-    found = [
-        _File(name=path.name[: -len(ending_of(path))], path=path)
-        for path in paths
-        if path.is_file() and ending_of(path) and not path.name.startswith(".")
-    ]
-    for before, file in itertools.pairwise(found):
-        if before.name == file.name:
-            raise AutosegError.at(file.path, f"{before.path.name} is the same case", "keep one label map per case")
-    return tuple(found)
-
-
-def _paired_files(references: Sequence[_File], files: Sequence[_File]) -> tuple[_Pair, ...]:
-    found = _predictions([reference.name for reference in references], files)
+def _paired_sources(references: Sequence[Source], predictions: Sequence[Source]) -> tuple[_Pair, ...]:
+    found = _predictions([reference.name for reference in references], predictions)
     return tuple(
-        _Pair(name=reference.name, patient=reference.name, prediction=prediction, path=reference.path)
+        _Pair(name=reference.name, patient=reference.name, prediction=prediction, source=reference)
         for reference, prediction in zip(references, found, strict=True)
     )
 
 
-def _paired_cases(cases: Sequence[Case], files: Sequence[_File]) -> tuple[_Pair, ...]:
-    found = _predictions([case.name for case in cases], files)
+def _paired_cases(cases: Sequence[Case], predictions: Sequence[Source]) -> tuple[_Pair, ...]:
+    found = _predictions([case.name for case in cases], predictions)
     return tuple(
         _Pair(name=case.name, patient=case.group, prediction=prediction, case=case)
         for case, prediction in zip(cases, found, strict=True)
     )
 
 
-def _predictions(names: Sequence[str], files: Sequence[_File]) -> tuple[Path | None, ...]:
+def _predictions(names: Sequence[str], predictions: Sequence[Source]) -> tuple[Source | None, ...]:
     """Return the prediction of each name, None where there is none; refuse predictions that are left over."""
-    pairing = pair_names(names, [file.name for file in files])
-    paths = {file.name: file.path for file in files}
+    pairing = pair_names(names, [prediction.name for prediction in predictions])
+    by_name = {prediction.name: prediction for prediction in predictions}
     if pairing.extra:
         others = f" and {len(pairing.extra) - 1} more like it" if len(pairing.extra) > 1 else ""
         raise AutosegError.at(
-            paths[pairing.extra[0]],
+            by_name[pairing.extra[0]].path,
             f"no reference is called {pairing.extra[0]}{others}",
             "name predictions like their references, or remove them",
         )
-    return tuple(None if name is None else paths[name] for _, name in pairing.pairs)
+    return tuple(None if name is None else by_name[name] for _, name in pairing.pairs)
 
 
-def _with_labels_found(pairs: tuple[_Pair, ...]) -> _Task:
-    """Read which values occur: plain label maps come without a list of labels.
+def _with_labels_found(pairs: tuple[_Pair, ...], given: tuple[Label, ...]) -> _Task:
+    """Find the labels: by name where both sides have names, else by value, for plain label maps come without a list."""
+    if given:
+        return _Task(labels=given, pairs=pairs)
+    sources = [source for pair in pairs for source in (pair.source, pair.prediction) if source]
+    names = names_in(sources)
+    if all(source.kind != "map" for source in sources):
+        labels = tuple(Label(name=name, values=(number,)) for number, name in enumerate(names, start=1))
+        return _Task(labels=labels, pairs=pairs)
+    return _with_values_found(pairs, {s.number: s.name for source in sources for s in source.structures if s.number})
+
+
+def _with_values_found(pairs: tuple[_Pair, ...], names: dict[int, str]) -> _Task:
+    """Read which values occur; `names` are those that DICOM segments give to their numbers.
 
     One foreground value on each side, not the same (a mask of 255 against a prediction of 1), is the same label.
     """
     expected: set[int] = set()
     predicted: set[int] = set()
     for pair in progress(pairs, what="looking for labels"):
-        if pair.path:
-            expected.update(_values(pair.path))
+        if pair.source:
+            expected.update(values_of(pair.source))
         if pair.prediction:
-            predicted.update(_values(pair.prediction))
+            predicted.update(values_of(pair.prediction))
     expected, predicted = expected - {0}, predicted - {0}
     recode: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()
@@ -207,14 +226,14 @@ def _with_labels_found(pairs: tuple[_Pair, ...]) -> _Task:
         recode = (min(predicted), min(expected))
         notes = (f"value {recode[0]} of the predictions was compared with value {recode[1]} of the references",)
         predicted = expected
+    elif names:
+        notes = ("numbers of DICOM segments were compared with the values of label maps, which have no names",)
     if not expected | predicted:
         raise AutosegError.at("evaluate", "every label map is empty", "check that these are the right folders")
-    labels = tuple(Label(name=f"label_{value}", values=(value,)) for value in sorted(expected | predicted))
+    labels = tuple(
+        Label(name=names.get(value, f"label_{value}"), values=(value,)) for value in sorted(expected | predicted)
+    )
     return _Task(labels=labels, pairs=pairs, recode=recode, notes=notes)
-
-
-def _values(path: Path) -> tuple[int, ...]:
-    return values_in(cast("Integers", read_label(path).array))
 
 
 # ---------------------------------------------------------------------------------------------------- scoring
@@ -227,42 +246,45 @@ def _score_all(task: _Task) -> Scores:
     if missing:
         shown = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
         notes += (f"{len(missing)} of {len(cases)} cases have no prediction and count as empty: {shown}",)
-    return make_scores(task.labels, cases, notes, task.tolerance_mm)
+    return make_scores(task.labels, cases, notes, task.rules, task.preset)
 
 
 def _scored(pair: _Pair, task: _Task) -> CaseScore:
-    reference, grid = _reference(pair, task.dataset)
+    reference, grid = _reference(pair, task)
     prediction = _prediction(pair.prediction, grid, task)
     return CaseScore(
         case=pair.name,
         patient=pair.patient,
-        prediction=None if pair.prediction is None else pair.prediction.name,
-        labels=score_case(prediction, reference, task.labels, grid, task.tolerance_mm),
+        prediction=None if pair.prediction is None else pair.prediction.path.name,
+        labels=score_case(prediction, reference, task.labels, grid, task.rules),
     )
 
 
-def _reference(pair: _Pair, dataset: Dataset | None) -> tuple[Integers, Grid]:
-    if pair.path is not None:
-        volume = read_label(pair.path)
-        return cast("Integers", volume.array[0]), volume.grid
-    if dataset is None or pair.case is None:
+def _reference(pair: _Pair, task: _Task) -> tuple[Integers, Grid]:
+    if pair.source is not None:
+        grid = grid_of([source for source in (pair.source, pair.prediction) if source])
+        return read_source(pair.source, grid, task.labels), grid
+    if task.dataset is None or pair.case is None:
         msg = f"case {pair.name} has neither a label map nor a dataset"
         raise ValueError(msg)
-    grid = read_header(Path(dataset.folder) / pair.case.images[0]).grid
-    return read_reference(dataset, pair.case, grid), grid
+    grid = read_header(Path(task.dataset.folder) / pair.case.images[0]).grid
+    return read_reference(task.dataset, pair.case, grid), grid
 
 
-def _prediction(path: Path | None, grid: Grid, task: _Task) -> Integers:
-    """Return the predicted label values on `grid`; all zero when there is no file."""
-    if path is None:
+def _prediction(source: Source | None, grid: Grid, task: _Task) -> Integers:
+    """Return the predicted labels on `grid`; all zero when there is no file."""
+    if source is None:
         return np.zeros(grid.shape, dtype=np.uint8)
-    array: Integers = load_label(path, grid)
+    array = read_source(source, grid, task.labels)
+    if array.ndim == 4:
+        return array
     if task.recode:
         array = np.where(array == task.recode[0], task.recode[1], array)
     known = {0, *(value for label in task.labels for value in label.values)}
     unknown = [value for value in values_in(array) if value not in known]
     if unknown:
-        raise AutosegError.at(path, f"value {unknown[0]} is no label", "give the references this model was trained on")
+        mend = "give the references this model was trained on"
+        raise AutosegError.at(source.path, f"value {unknown[0]} is no label", mend)
     return array
 
 

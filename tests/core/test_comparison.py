@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from autoseg.core.comparison import Comparison, Difference, Result, compare_scores, comparison_table
+from autoseg.core.presets import Rules
 from autoseg.core.records import decode, encode
 from autoseg.core.scores import OVER_LABELS, CaseScore, LabelScore, Scores, make_scores
 from planners.fingerprint import Label
@@ -144,7 +145,7 @@ def test_shorter_distances_are_better() -> None:
                 for i, c in enumerate(s.cases)
             ],
             [],
-            tolerance_mm,
+            Rules(metrics=("dice", "hd95_mm", "assd_mm", "nsd"), tolerances_mm=(tolerance_mm,)),
         )
         for s, mm, tolerance_mm in ((old, 9.0, 1.0), (new, 4.0, 2.0))
     )

@@ -5,6 +5,7 @@ import io
 
 import pytest
 
+from autoseg.core.presets import Rules
 from autoseg.core.records import decode, encode
 from autoseg.core.scores import (
     OVER_LABELS,
@@ -52,6 +53,7 @@ def three_cases() -> Scores:
             case("c", (5, 5, 5), (0, 0, 7)),  # liver 1/2, the tumour was missed
         ],
         ["a note"],
+        Rules(metrics=("dice", "iou")),
     )
 
 
@@ -107,7 +109,7 @@ def test_table_shows_labels_counts_and_notes() -> None:
     lines = scores_table(three_cases()).splitlines()
     assert " ".join(lines[0].split()) == "label metric mean 95 % interval median 95 % interval n undefined"
     assert lines[2].split() == ["liver", "Dice", "0.7222", "-", "0.6667", "-", "3", "0"]
-    assert lines[4].startswith(OVER_LABELS)
+    assert lines[6].startswith(OVER_LABELS)
     assert lines[-1] == "note: 3 patients are too few for an interval (at least 10)"
 
 

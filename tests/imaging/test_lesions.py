@@ -86,9 +86,11 @@ def test_lesions_that_touch_at_a_corner_are_one():
 
 def test_empty_sides_are_undefined_where_nothing_can_be_divided_and_zero_where_all_was_missed():
     nothing, one = flat(), flat(((3, 5), (3, 5)))
-    none = {"f1": None, "sensitivity": None, "dice": None, "pq": None, "sq": None, "rq": None}
+    none = {"f1": None, "sensitivity": None, "precision": None, "dice": None, "pq": None, "sq": None, "rq": None}
     assert lesion_scores(nothing, nothing) == LesionScores(tp=0, fp=0, fn=0, **none)
-    assert lesion_scores(one, nothing) == LesionScores(tp=0, fp=1, fn=0, **{**none, "f1": 0.0, "pq": 0.0, "rq": 0.0})
+    assert lesion_scores(one, nothing) == LesionScores(
+        tp=0, fp=1, fn=0, **{**none, "f1": 0.0, "precision": 0.0, "pq": 0.0, "rq": 0.0}
+    )
     assert lesion_scores(nothing, one) == LesionScores(
         tp=0, fp=0, fn=1, **{**none, "f1": 0.0, "sensitivity": 0.0, "pq": 0.0, "rq": 0.0}
     )
@@ -205,18 +207,18 @@ def test_a_component_over_two_lesions_counts_for_the_one_it_shares_more_with():
 
 def test_nothing_on_either_side_is_undefined():
     nothing = np.zeros((3, 3, 3), bool)
-    scores = lesion_wise_scores(nothing, nothing, UNIT, PRESETS["brats"].lesion_wise)
+    scores = lesion_wise_scores(nothing, nothing, UNIT, PRESETS["brats-lesion-wise"].rules.lesion_wise)
     assert (scores.lesions, scores.false_lesions, scores.dice, scores.hd95_mm) == (0, 0, None, None)
 
 
 def test_presets_are_those_that_the_challenges_published():
     kits = PRESETS["kits23"]
     assert [label.values for label in kits.labels] == [(1, 2, 3), (2, 3), (2,)]
-    assert kits.tolerances_mm == (1.0330772532, 1.1328796488, 1.1498198361)
-    assert kits.both_empty == 1
-    assert [label.values for label in PRESETS["brats"].labels] == [(1, 2, 3), (1, 3), (3,)]
-    rules = [(r.dilations, r.minimum_mm3, r.penalty_mm) for n in ("brats", "brats-men", "brats-met")
-             if (r := PRESETS[n].lesion_wise)]  # fmt: skip
+    assert kits.rules.tolerances_mm == (1.0330772532, 1.1328796488, 1.1498198361)
+    assert kits.rules.both_empty == 1
+    assert [label.values for label in PRESETS["brats-lesion-wise"].labels] == [(1, 2, 3), (1, 3), (3,)]
+    names = ("brats-lesion-wise", "brats-men-lesion-wise", "brats-met-lesion-wise")
+    rules = [(r.dilations, r.minimum_mm3, r.penalty_mm) for name in names if (r := PRESETS[name].rules.lesion_wise)]
     assert rules == [(3, 50, 374), (1, 50, 374), (1, 2, 374)]
 
 

@@ -1,5 +1,7 @@
 """Counts and surface scores against hand computations, brute force and numbers that other programs publish."""
 
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,7 +21,7 @@ from autoseg.imaging.distances import (
     surfel_areas,
     surfel_distances,
 )
-from autoseg.imaging.metrics import confusion_counts, diagonal_mm, dice, iou, surface_scores
+from autoseg.imaging.metrics import confusion_counts, diagonal_mm, dice, iou, nsd, surface_scores
 
 UNIT = (1.0, 1.0, 1.0)
 
@@ -245,15 +247,16 @@ def test_concentric_balls_are_as_far_apart_as_their_radii_up_to_the_grid(spacing
 # ------------------------------------------------------------------------------------------------ empty, all
 def test_empty_masks_are_undefined_or_zero_and_never_infinite():
     nothing, something = np.zeros((3, 3, 3), bool), np.ones((3, 3, 3), bool)
-    both = surface_scores(nothing, nothing, UNIT, 1.0)
-    assert (both.hd_mm, both.hd95_mm, both.assd_mm, both.masd_mm, both.nsd) == (None, None, None, None, None)
-    for one in (surface_scores(something, nothing, UNIT, 1.0), surface_scores(nothing, something, UNIT, 1.0)):
-        assert (one.hd_mm, one.hd95_mm, one.assd_mm, one.masd_mm, one.nsd) == (None, None, None, None, 0)
+    assert astuple(surface_scores(nothing, nothing, UNIT, 1.0)) == (None,) * 6
+    assert nsd(nothing, nothing, UNIT, 1.0) is None
+    for pair in ((something, nothing), (nothing, something)):
+        assert astuple(surface_scores(*pair, UNIT, 1.0)) == (None,) * 5 + (0,)
+        assert nsd(*pair, UNIT, 1.0) == 0
 
 
 def test_equal_masks_are_at_distance_zero():
-    scores = surface_scores(SMALL, SMALL, UNIT, 0.5)
-    assert (scores.hd_mm, scores.hd95_mm, scores.assd_mm, scores.masd_mm, scores.nsd) == (0, 0, 0, 0, 1)
+    assert astuple(surface_scores(SMALL, SMALL, UNIT, 0.5)) == (0, 0, 0, 0, 0, 1)
+    assert nsd(SMALL, SMALL, UNIT, 0.5) == 1
 
 
 def test_masks_of_unequal_shape_are_refused(as_in_production):
@@ -292,7 +295,7 @@ def test_distances_equal_brute_force_over_all_pairs(pair):
 
 def summary(prediction, reference, spacing):
     s = surface_scores(prediction, reference, spacing, 1.0)
-    return np.array([s.hd_mm, s.hd95_mm, s.assd_mm, s.masd_mm, s.nsd])
+    return np.array([s.hd_mm, s.hd95_mm, s.assd_mm, s.masd_mm, nsd(prediction, reference, spacing, 1.0)])
 
 
 @given(pair=pairs(), axes=st.permutations([0, 1, 2]), flip=st.integers(0, 2), pad=st.integers(0, 3))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from autoseg.core.presets import Rules
 from autoseg.imaging.scoring import score_case, values_in
 from autoseg.imaging.volume import Grid
 from planners.fingerprint import Label
@@ -10,6 +11,9 @@ from planners.fingerprint import Label
 A, B = Label(name="a", values=(1,)), Label(name="b", values=(7,))
 WHOLE = Label(name="whole", values=(1, 7))
 IGNORED = Label(name="unsure", values=(9,), role="ignore")
+
+
+DISTANCES = Rules(metrics=("hd95_mm", "assd_mm", "nsd"), tolerances_mm=(2.0,))
 
 
 def grid(shape: tuple[int, int, int], dimensions: int = 3) -> Grid:
@@ -73,7 +77,7 @@ def test_distances_are_measured_in_millimetres_when_a_tolerance_is_given() -> No
     prediction[3:9, 3:9, 3:9] = 1
     reference[3:9, 3:9, 4:10] = 1  # shifted by one voxel of 2 mm
     reference[0, 0, 0] = 7
-    a, b = score_case(prediction, reference, (A, B), grid((12, 12, 12)), tolerance_mm=2.0)
+    a, b = score_case(prediction, reference, (A, B), grid((12, 12, 12)), DISTANCES)
     assert a.hd95_mm == pytest.approx(2.0)
     assert a.nsd == pytest.approx(1.0)
     assert a.assd_mm is not None

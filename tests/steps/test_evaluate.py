@@ -11,6 +11,7 @@ import SimpleITK
 
 from autoseg import cli
 from autoseg.core.errors import AutosegError
+from autoseg.core.presets import EvaluateOptions
 from autoseg.core.records import read_record, write_record
 from autoseg.core.scores import Scores
 from autoseg.core.workspace import Workspace, WorkspaceRecord
@@ -74,7 +75,7 @@ def test_a_missing_prediction_counts_as_empty_and_is_noted(folders: tuple[Path, 
 
 def test_partial_leaves_missing_predictions_out(folders: tuple[Path, Path]) -> None:
     (folders[0] / "a.nii.gz").unlink()
-    scores = evaluate(*folders, partial=True)
+    scores = evaluate(*folders, options=EvaluateOptions(partial=True))
     assert [case.case for case in scores.cases] == ["b", "c"]
 
 
@@ -126,7 +127,7 @@ def test_one_file_against_one_file(folders: tuple[Path, Path], tmp_path: Path) -
 
 
 def test_distances_come_with_a_tolerance(folders: tuple[Path, Path]) -> None:
-    scores = evaluate(*folders, tolerance_mm=2.0)
+    scores = evaluate(*folders, options=EvaluateOptions(tolerance_mm="2"))
     assert scores.cases[0].labels[0].hd95_mm == 0
     assert scores.cases[1].labels[0].hd95_mm == pytest.approx(2.0)
     assert scores.summary("nsd").n == 3
@@ -140,10 +141,10 @@ def test_the_command_line_takes_the_tolerance(folders: tuple[Path, Path], capsys
     assert read_record(folders[0] / "scores.json", Scores).tolerance_mm == 2
 
 
-@pytest.mark.parametrize("tolerance_mm", [-1.0, float("nan"), float("inf")])
-def test_a_tolerance_that_is_no_distance_is_refused(folders: tuple[Path, Path], tolerance_mm: float) -> None:
+@pytest.mark.parametrize("tolerance_mm", ["-1", "nan", "inf", "1,x"])
+def test_a_tolerance_that_is_no_distance_is_refused(folders: tuple[Path, Path], tolerance_mm: str) -> None:
     with pytest.raises(AutosegError, match="mm is no distance; give millimetres, such as 1"):
-        evaluate(*folders, tolerance_mm=tolerance_mm)
+        evaluate(*folders, options=EvaluateOptions(tolerance_mm=tolerance_mm))
 
 
 @pytest.mark.parametrize(
@@ -251,7 +252,7 @@ def test_a_value_that_is_no_label_of_the_dataset_is_refused(tmp_path: Path) -> N
     workspace = workspace_of_masks(tmp_path)
     save(tmp_path / "predictions" / "y.nii.gz", cube(0, 3))
     with pytest.raises(AutosegError, match=r"y\.nii\.gz: value 3 is no label"):
-        evaluate(tmp_path / "predictions", workspace.root, partial=True)
+        evaluate(tmp_path / "predictions", workspace.root, options=EvaluateOptions(partial=True))
 
 
 def test_a_prediction_stored_on_a_mirrored_grid_is_the_same_place(folders: tuple[Path, Path]) -> None:
