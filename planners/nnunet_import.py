@@ -1,7 +1,7 @@
 """nnU-Net 2's records, as parsed JSON, in ours: dataset.json, dataset_fingerprint.json and nnUNetPlans.json.
 
 Pure: whoever calls reads the files. Everything is checked; nothing in them is ever executed or imported. Not carried
-over, because our plans do not know them: image reader, resampling functions and dropout.
+over, because our plans do not know them: image reader and dropout; nnunet_known says which resampling is ours.
 """
 
 import math
@@ -12,6 +12,7 @@ from planners.augmentation import augmentation
 from planners.fingerprint import CaseFingerprint, ChannelFingerprint, Fingerprint, Label
 from planners.memory import feature_map_elements, network_of, training_bytes
 from planners.nnunet_format import ARCHITECTURES, COUNTED, PLANNERS, SCHEMES, STATISTIC_NAMES, STATISTICS, Json
+from planners.nnunet_known import modern_configuration
 from planners.plan import Architecture, Configuration, ConfigurationName, Decision, Normalization, Plan, Stage
 from planners.planner import describe_task, target_of
 from planners.recipe import RECIPES, Recipe
@@ -76,7 +77,9 @@ def plan_from_nnunet(fingerprint: Fingerprint, plans: Json) -> Plan:
         labels=fingerprint.labels,
         target=target_of(fingerprint),
         transpose=(first, second, third),
-        configurations=tuple(_configuration(name, _resolved(name, given), fingerprint, recipe) for name in names),
+        configurations=tuple(
+            _configuration(name, resolved_configuration(plans, name), fingerprint, recipe) for name in names
+        ),
         decisions=(
             Decision(
                 configuration=None,
@@ -133,8 +136,14 @@ def _labels(given: Mapping[str, Json]) -> tuple[Label, ...]:
     return tuple(found)
 
 
-def _resolved(name: str, given: Mapping[str, Json]) -> Mapping[str, Json]:
-    """Return a configuration with everything that it inherits."""
+def resolved_configuration(plans: Json, name: str) -> Mapping[str, Json]:
+    """Return a configuration of nnU-Net's `plans` with everything that it inherits, as nnU-Net writes it today.
+
+    Raises:
+        ValueError: there is no such configuration, or configurations inherit in a circle.
+
+    """
+    given = _mapping(plans, "configurations")
     chain, key = [name], name
     while "inherits_from" in _mapping(given, key):
         key = given[key]["inherits_from"]
@@ -144,8 +153,8 @@ def _resolved(name: str, given: Mapping[str, Json]) -> Mapping[str, Json]:
         chain.append(key)
     merged: dict[str, Json] = {}
     for link in reversed(chain):
-        merged |= given[link]
-    return merged
+        merged |= _mapping(given, link)
+    return modern_configuration(merged)
 
 
 def _configuration(
