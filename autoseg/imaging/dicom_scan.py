@@ -56,7 +56,10 @@ _TOLD_APART_BY = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slice:
-    """One image plane: a file, or a frame of one. Positions in LPS millimetres; None is what the file does not say."""
+    """One image plane: a file, or a frame of one. Positions in LPS millimetres; None is what the file does not say.
+
+    `channels` and `dtype` are of the values that one sees: a palette makes one (gray) or three of the stored one.
+    """
 
     path: Path
     frame: int | None
@@ -67,6 +70,7 @@ class Slice:
     rows: int
     columns: int
     samples: int
+    channels: int
     photometric: str
     dtype: str
     slope: float
@@ -235,13 +239,20 @@ def _items(group: "Dataset") -> Iterator["Dataset"]:
 
 def _refuse_short(path: Path, dataset: "Dataset", frames: int) -> None:
     """Refuse an uncompressed file smaller than its pixels."""
+    refuse_truncated(path, dataset, frames, path.stat().st_size)
+
+
+def refuse_truncated(path: Path, dataset: "Dataset", frames: int, present_bytes: int) -> None:
+    """Refuse uncompressed pixels of which fewer bytes are present than the header promises."""
     syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
     if syntax is None or syntax.is_compressed or syntax.is_deflated:
         return
     bits = int(dataset.get("BitsAllocated", 0)) * int(dataset.get("SamplesPerPixel", 1))
+    if dataset.get("PhotometricInterpretation") == "YBR_FULL_422":
+        return  # stores two samples for three
     promised = int(dataset.Rows) * int(dataset.Columns) * frames * bits // 8
-    if path.stat().st_size < promised:
-        what = f"is truncated: {path.stat().st_size} bytes, its pixels alone take {promised}"
+    if present_bytes < promised:
+        what = f"truncated file: {present_bytes} bytes where its pixels take {promised}"
         raise AutosegError.at(path, what, "copy or export the file again")
 
 
@@ -253,6 +264,9 @@ def _plane(path: Path, dataset: "Dataset", sources: "list[Dataset]", frame: int 
     bits, signed = int(dataset.get("BitsAllocated", 0)), int(dataset.get("PixelRepresentation", 0) or 0)
     if bits not in (8, 16, 32):
         raise AutosegError.at(path, f"has {bits} bits a pixel", "export it with 8 or 16 bits")
+    channels, dtype = int(dataset.get("SamplesPerPixel", 1)), f"{'int' if signed else 'uint'}{bits}"
+    if str(dataset.get("PhotometricInterpretation", "")) == "PALETTE COLOR":
+        channels, dtype = _palette(dataset)
     return Slice(
         path=path,
         frame=frame,
@@ -263,8 +277,9 @@ def _plane(path: Path, dataset: "Dataset", sources: "list[Dataset]", frame: int 
         rows=int(dataset.Rows),
         columns=int(dataset.Columns),
         samples=int(dataset.get("SamplesPerPixel", 1)),
+        channels=channels,
         photometric=str(dataset.get("PhotometricInterpretation", "")),
-        dtype=f"{'int' if signed else 'uint'}{bits}",
+        dtype=dtype,
         slope=1.0 if slope is None else float(slope),
         intercept=0.0 if intercept is None else float(intercept),
         rescaled=intercept is not None,
@@ -273,6 +288,17 @@ def _plane(path: Path, dataset: "Dataset", sources: "list[Dataset]", frame: int 
         spacing=_vector(first("PixelSpacing") or dataset.get("ImagerPixelSpacing"), 2),
         traits=tuple((name, str(first(name))) for name in _TOLD_APART_BY if first(name) is not None),
     )
+
+
+def _palette(dataset: "Dataset") -> tuple[int, str]:
+    """Return channels and type of what a palette makes of the pixels: one channel when all three tables are equal."""
+    tables = [
+        dataset.get(f"{kind}{colour}PaletteColorLookupTableData")
+        for kind in ("", "Segmented")
+        for colour in ("Red", "Green", "Blue")
+    ]
+    gray = all(len(set(tables[start : start + 3])) == 1 for start in (0, 3))
+    return 1 if gray else 3, "uint8" if int(dataset.RedPaletteColorLookupTableDescriptor[2]) <= 8 else "uint16"
 
 
 def _vector(value: Any, count: int) -> Vector | None:

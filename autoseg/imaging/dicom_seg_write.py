@@ -38,8 +38,8 @@ def write_segmentation(
     """Write a label map (z, y, x) on the grid of a DICOM series as a SEG that refers to it, atomically and verified.
 
     Foreground labels that occur become segments 1, 2, ... in their order (all of them if none occurs); a label is
-    wherever the map has one of its values. `grid` is that of the map where the series was resampled; the frames then lie
-    between the images of the series, in the same frame of reference.
+    wherever the map has one of its values. `grid` is that of the map where the series was resampled; its frames
+    then lie between the images of the series, in the same frame of reference.
 
     Raises:
         AutosegError: the series does not say what a SEG must repeat, such as its frame of reference.

@@ -15,6 +15,7 @@ from autoseg.imaging.header import Header
 from autoseg.imaging.itk import read_itk, read_itk_header
 from autoseg.imaging.nifti import read_nifti, read_nifti_header
 from autoseg.imaging.raster import read_raster, read_raster_header, read_raster_label
+from autoseg.imaging.reading import STRICT, ReadOptions
 from autoseg.imaging.tiff import read_tiff, read_tiff_header, read_tiff_label
 from autoseg.imaging.volume import Volume
 
@@ -44,9 +45,12 @@ case and not a case.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Readers:
-    image: Callable[[Path], Volume]
-    label: Callable[[Path], Volume]
-    header: Callable[[Path], Header]
+    """Functions of a path; `optioned` ones take the options, too."""
+
+    image: Callable[..., Volume]
+    label: Callable[..., Volume]
+    header: Callable[..., Header]
+    optioned: bool = False
 
 
 _READERS: Mapping[str, _Readers] = MappingProxyType({
@@ -54,7 +58,7 @@ _READERS: Mapping[str, _Readers] = MappingProxyType({
     "itk": _Readers(image=read_itk, label=read_itk, header=read_itk_header),
     "raster": _Readers(image=read_raster, label=read_raster_label, header=read_raster_header),
     "tiff": _Readers(image=read_tiff, label=read_tiff_label, header=read_tiff_header),
-    "dicom": _Readers(image=read_dicom, label=read_dicom, header=read_dicom_header),
+    "dicom": _Readers(image=read_dicom, label=read_dicom, header=read_dicom_header, optioned=True),
 })  # fmt: skip
 
 
@@ -69,8 +73,8 @@ def ending_of(path: Path) -> str:
     return max((ending for ending in IMAGE_ENDINGS if name.endswith(ending) and name != ending), key=len, default="")
 
 
-def read_image(path: Path) -> Volume:
-    """Read an image file, or a folder with one DICOM series.
+def read_image(path: Path, options: ReadOptions = STRICT) -> Volume:
+    """Read an image file, or a folder with one DICOM series; `options` allow what is refused otherwise.
 
     Returns:
         Array (channel, z, y, x). Integers keep the file's type; scaled and real values are float32.
@@ -80,17 +84,19 @@ def read_image(path: Path) -> Volume:
         ResourceError: larger than the memory.
 
     """
-    volume = _READERS[_family(path)].image(path)
+    readers = _READERS[_family(path)]
+    volume = readers.image(path, *((options,) if readers.optioned else ()))
     refuse_non_finite(path, volume.array)
     return volume
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path, options: ReadOptions = STRICT) -> Header:
     """Read grid, channels and type without the pixels; raises as `read_image` does for what the header shows."""
-    return _READERS[_family(path)].header(path)
+    readers = _READERS[_family(path)]
+    return readers.header(path, *((options,) if readers.optioned else ()))
 
 
-def read_label(path: Path) -> Volume:
+def read_label(path: Path, options: ReadOptions = STRICT) -> Volume:
     """Read a label map: one channel of integers, shape (1, z, y, x).
 
     A colour image whose channels are equal is read as gray; of a colour palette the index is the label.
@@ -99,7 +105,8 @@ def read_label(path: Path) -> Volume:
         AutosegError: as `read_image`; several channels, or values that are not whole numbers.
 
     """
-    volume = _READERS[_family(path)].label(path)
+    readers = _READERS[_family(path)]
+    volume = readers.label(path, *((options,) if readers.optioned else ()))
     refuse_non_finite(path, volume.array)
     array = volume.array
     if len(array) > 1 and all(np.array_equal(array[0], channel) for channel in array[1:]):

@@ -31,11 +31,12 @@ class Grid:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Volume:
-    """An array (channel, z, y, x) on a grid."""
+    """An array (channel, z, y, x) on a grid; `notes` say what the reader was allowed to mend or had to assume."""
 
     array: Shaped[np.ndarray, "channel z y x"]
     grid: Grid
     channel_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse an array that does not fit its grid."""
