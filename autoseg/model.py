@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoseg.core.errors import AutosegError
+from autoseg.imaging.arrays import as_channels
 from autoseg.learning.inference import InferenceOptions, LabelMap, PreparedCase, Segmenter, make_segmenter
 from autoseg.learning.machine import choose_device
 from autoseg.learning.model_files import load_networks
@@ -69,7 +69,7 @@ class Model:
 
     def _prepare(self, array: NDArray[Any], spacing_mm: Sequence[float]) -> PreparedCase:
         spacing = tuple(float(s) for s in spacing_mm)
-        image = _image(np.asarray(array), spacing)
+        image = as_channels(np.asarray(array), spacing)
         padded = (1.0, *spacing) if len(spacing) == 2 else spacing
         return self.segmenter.prepare(image, (padded[0], padded[1], padded[2]))
 
@@ -91,17 +91,3 @@ def open_model(path: Path, device: Device) -> Model:
         mirror=record.mirror, postprocessing=record.postprocessing, configurations=loaded.configurations
     )
     return Model(segmenter=make_segmenter(loaded.plan, loaded.networks, options))
-
-
-def _image(array: NDArray[Any], spacing_mm: tuple[float, ...]) -> NDArray[Any]:
-    """Return the array as (channel, z, y, x) after checking it against its spacing."""
-    dimensions = len(spacing_mm)
-    if dimensions not in (2, 3) or not all(0 < s < float("inf") for s in spacing_mm):
-        raise AutosegError.at("spacing_mm", f"is {spacing_mm}", "give (z, y, x) or (y, x) in mm, each above 0")
-    if array.ndim not in (dimensions, dimensions + 1):
-        axes = "(y, x)" if dimensions == 2 else "(z, y, x)"
-        raise AutosegError.at("array", f"has shape {array.shape}", f"give {axes}, or channels in front of it")
-    if array.dtype.kind not in "buif" or not bool(np.isfinite(array).all()):
-        raise AutosegError.at("array", f"of type {array.dtype} is not all finite real numbers", "mend it first")
-    channels = array if array.ndim == dimensions + 1 else array[None]
-    return channels if dimensions == 3 else channels[:, None]

@@ -9,16 +9,6 @@ import numpy as np
 from jaxtyping import Bool, Int32, Int64
 from scipy import ndimage
 
-from autoseg.imaging.runs import keep_largest
-
-__all__ = [
-    "Components",
-    "connected_components",
-    "keep_largest",
-    "largest_component",
-    "remove_small_components",
-]
-
 Mask = Bool[np.ndarray, "*axes"]
 
 

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Real, UInt8, UInt16
 
 from autoseg.core.errors import AutosegError, ResourceError
-from autoseg.imaging.components import keep_largest
 from autoseg.imaging.preparation import Prepared, SpacingMm, prepare_image
+from autoseg.imaging.runs import keep_largest
 from autoseg.learning.ensemble import Ensemble, Footprint, Input, Sink
-from autoseg.learning.model_files import KeepLargest, LoadedNetwork, label_values, plan_outputs
+from autoseg.learning.model_files import KeepLargest, LoadedNetwork, label_values, plan_inputs, plan_outputs
 from autoseg.learning.sliding_window import WindowPredictor
 from autoseg.learning.source import Source, Tally
 from autoseg.learning.windows import STEP_FRACTION
@@ -80,6 +80,7 @@ class Segmenter:
     members: tuple[Member, ...]
     postprocessing: tuple[KeepLargest, ...] = ()
     max_ram_bytes: int | None = None
+    held_bytes: int = 0
 
     def prepare(self, array: Real[np.ndarray, "c z y x"], spacing_mm: SpacingMm) -> PreparedCase:
         """Return the image (c, z, y, x) as the networks want it.
@@ -117,47 +118,50 @@ class Segmenter:
 
         """
         with memory_errors():
-            ensemble = Ensemble(members=tuple(m.predictor for m in self.members), max_ram_bytes=self.max_ram_bytes)
             pairs = zip(self.members, prepared.members, prepared.previous, strict=True)
             inputs = [self._input(*each, tally) for each in pairs]
-            label_map = _label_values(ensemble.labels(inputs, sink, tally), self.plan)
+            label_map = _label_values(self._ensemble.labels(inputs, sink, tally), self.plan)
             for step in self.postprocessing:
                 label_map = keep_largest(label_map, step.values)
             return label_map
 
-    def limited(self, max_ram_bytes: int | None) -> "Segmenter":
-        """Return the same with another ceiling."""
+    def limited(self, max_ram_bytes: int | None, held_bytes: int = 0) -> "Segmenter":
+        """Return the same with another ceiling; `held_bytes` of it are taken by what the caller holds besides."""
         members = tuple(
-            replace(member, previous=member.previous and member.previous.limited(max_ram_bytes))
+            replace(member, previous=member.previous and member.previous.limited(max_ram_bytes, held_bytes))
             for member in self.members
         )
-        return replace(self, members=members, max_ram_bytes=max_ram_bytes)
+        return replace(self, members=members, max_ram_bytes=max_ram_bytes, held_bytes=held_bytes)
 
     def estimate_bytes(self, prepared: PreparedCase, *, probabilities: bool = False) -> int:
-        """Return about how much memory `segment` takes at its peak, the prepared images included."""
-        ensemble = Ensemble(members=tuple(m.predictor for m in self.members), max_ram_bytes=self.max_ram_bytes)
-        own = ensemble.estimate_bytes(self._footprints(prepared), probabilities=probabilities)
+        """Return about how much memory `segment` takes at its peak, the prepared images and weights included."""
+        own = self._ensemble.estimate_bytes(self._footprints(prepared), probabilities=probabilities)
         for member, earlier in zip(self.members, prepared.previous, strict=True):
             if member.previous is not None and earlier is not None:
-                own = max(own, member.previous.estimate_bytes(earlier)) + earlier.nbytes
+                own = max(own + earlier.nbytes, member.previous.estimate_bytes(earlier) + prepared.nbytes)
         return own
 
     def window_passes(self, prepared: PreparedCase) -> tuple[tuple[WindowPredictor, int], ...]:
         """Return each predictor, also of stages before, and how many windows its networks will see."""
         found: list[tuple[WindowPredictor, int]] = []
-        ensemble = Ensemble(members=tuple(m.predictor for m in self.members))
-        passes = ensemble.window_passes(self._footprints(prepared))
+        passes = self._ensemble.window_passes(self._footprints(prepared))
         for member, earlier, count in zip(self.members, prepared.previous, passes, strict=True):
             if member.previous is not None and earlier is not None:
                 found += member.previous.window_passes(earlier)
             found.append((member.predictor, count))
         return tuple(found)
 
+    @property
+    def _ensemble(self) -> Ensemble:
+        predictors = tuple(member.predictor for member in self.members)
+        return Ensemble(members=predictors, max_ram_bytes=self.max_ram_bytes, held_bytes=self.held_bytes)
+
     def _footprints(self, prepared: PreparedCase) -> tuple[Footprint, ...]:
         return tuple(
             Footprint(
                 shape=each.mapping.network_shape,
-                channels=len(each.image) + (len(label_values(self.plan)) if member.previous else 0),
+                channels=plan_inputs(self.plan, member.configuration.name),
+                source_bytes=each.image.nbytes + (0 if member.previous is None else each.image[0].size),
                 mapping=each.mapping,
             )
             for member, each in zip(self.members, prepared.members, strict=True)
