@@ -44,11 +44,12 @@ Run = Callable[[Callable[[Any], None], Iterable[Any]], Iterable[None]]
 class Sink:
     """Takes probabilities as they are made.
 
-    `take` is given a block (k, planes, rows, x) and the plane and row of the cropped, transposed grid where it begins.
-    Its type is `dtype`; it is rounded to multiples of 1 / `levels` if that is given.
+    `begin` is told the rows of a band. `take` is given a block (k, planes, rows, x) and the plane and row of the
+    cropped, transposed grid where it begins. Its type is `dtype`; it is rounded to multiples of 1 / `levels`, if given.
     """
 
     take: Callable[[Float[np.ndarray, "k planes rows x"], int, int], None]
+    begin: Callable[[int], None] = lambda _: None
     dtype: torch.dtype = torch.float32
     levels: int | None = None
 
@@ -63,10 +64,14 @@ class Input:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footprint:
-    """What one member will need for a case: shape (z, y, x) on its network's grid, channels, the way to native."""
+    """What one member needs for a case: shape (z, y, x) on its network's grid, channels, the way to the native grid.
+
+    `source_bytes` are those of its image and of the label map of the stage before.
+    """
 
     shape: Shape
     channels: int
+    source_bytes: int
     mapping: GridMapping
 
 
@@ -74,11 +79,13 @@ class Footprint:
 class Ensemble:
     """Predictors, one for each configuration, of one target on one device.
 
-    `max_ram_bytes` is a ceiling of `estimate_bytes`; labels do not depend on it.
+    `max_ram_bytes` is a ceiling of `estimate_bytes` and of what the caller holds besides, `held_bytes`; labels do not
+    depend on it.
     """
 
     members: tuple[WindowPredictor, ...]
     max_ram_bytes: int | None = None
+    held_bytes: int = 0
 
     def labels(
         self, inputs: Sequence[Input], sink: Sink | None = None, tally: Tally | None = None
@@ -107,6 +114,8 @@ class Ensemble:
         native = first.blank(mapping.native_shape)
         result = mapping.crop(native)
         count = self._band_count(tuple(footprint(each) for each in inputs), probabilities=sink is not None)
+        if sink is not None:
+            sink.begin(first.band_rows(count))
         device = self.members[0].device
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
             run: Run = pool.map if device.type == "cpu" and max(result.shape[1:]) > TILE_EDGE else map
@@ -125,7 +134,8 @@ class Ensemble:
     def estimate_bytes(self, footprints: Sequence[Footprint], *, probabilities: bool = False) -> int:
         """Return about how much memory `labels` takes at its peak.
 
-        Counted: sources, slabs, tiles, label maps, and the feature maps of one batch of windows; not the weights.
+        Counted: sources, slabs, tiles, label maps, weights, and the feature maps of one batch of windows; not what the
+        caller holds besides.
         """
         count = self._band_count(footprints, probabilities=probabilities)
         return self._fixed_bytes(footprints) + self._band_bytes(footprints, count, probabilities=probabilities)
@@ -138,7 +148,7 @@ class Ensemble:
     def _fixed_bytes(self, footprints: Sequence[Footprint]) -> int:
         """Return the bytes that do not depend on the number of bands."""
         pairs = list(zip(self.members, footprints, strict=True))
-        images = sum(each.channels * math.prod(each.shape) * _FLOAT_BYTES for each in footprints)
+        images = sum(each.source_bytes for each in footprints)
         network = max(member.network_bytes(each.shape, each.channels) for member, each in pairs)
         reduction = self.members[0].reduction(footprints[0].mapping)
         labels = math.prod(footprints[0].mapping.native_shape) * np.dtype(reduction.dtype).itemsize
@@ -161,7 +171,7 @@ class Ensemble:
         """Return the smallest number of bands that keeps to the ceiling; windows between bands are predicted twice."""
         if self.max_ram_bytes is None:
             return 1
-        fixed = self._fixed_bytes(footprints)
+        fixed = self.held_bytes + self._fixed_bytes(footprints)
         for count in _BANDS:
             needed = fixed + self._band_bytes(footprints, count, probabilities=probabilities)
             if needed <= self.max_ram_bytes:
@@ -175,7 +185,9 @@ class Ensemble:
 
 def footprint(part: Input) -> Footprint:
     """Return what an input takes."""
-    return Footprint(shape=part.source.shape, channels=part.source.channels, mapping=part.mapping)
+    source = part.source
+    held = source.image.nbytes + (0 if source.previous is None else source.previous.nbytes)
+    return Footprint(shape=source.shape, channels=source.channels, source_bytes=held, mapping=part.mapping)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from torch import nn
 from autoseg.core.errors import AutosegError
 from autoseg.core.files import write_bytes
 from autoseg.learning.network import build_network, output_count
+from autoseg.learning.nnunet_folder import is_nnunet
 from planners.fingerprint import Fingerprint
 from planners.plan import Plan
 
@@ -88,7 +89,7 @@ class LoadedNetwork:
 class LoadedModel:
     """A model ready to predict with `configurations`, whose networks, and those of stages before, are `networks`.
 
-    `digest` names all weights.
+    Without `configurations` all predict, save those that are only the stage before another. `digest` names all weights.
     """
 
     record: ModelRecord
@@ -96,7 +97,7 @@ class LoadedModel:
     fingerprint: Fingerprint
     networks: tuple[LoadedNetwork, ...]
     digest: str
-    configurations: tuple[str, ...]
+    configurations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +148,7 @@ def save_model(folder: Path, record: ModelRecord, plan: Plan, fingerprint: Finge
 
 
 def find_model(path: Path) -> Path:
-    """Return the model folder that `path` is, or holds as a workspace.
+    """Return the model folder that `path` is, or holds as a workspace; `path` itself for a model of nnU-Net's.
 
     Raises:
         AutosegError: there is no model.
@@ -156,8 +157,10 @@ def find_model(path: Path) -> Path:
     for folder in (path, path / "model"):
         if (folder / MODEL_NAME).is_file():
             return folder
+    if is_nnunet(path):
+        return path
     raise AutosegError.at(
-        path, "no trained model here (no model.json)", "give a workspace after training, or its model/"
+        path, "no trained model here (no model.json)", "give a workspace after training, its model/, or nnU-Net's"
     )
 
 
@@ -203,7 +206,7 @@ def choose_prediction(path: Path, configurations: Sequence[str], postprocessing:
 
 
 def load_networks(path: Path, device: torch.device, configurations: Sequence[str] = ()) -> LoadedModel:
-    """Load the model that `path` is or holds, its networks in evaluation mode on `device`.
+    """Load the model that `path` is or holds, also one of nnU-Net's, its networks in evaluation mode on `device`.
 
     `configurations` are those that predict, () for those that the model's record names; the stages before them are
     loaded, too.
@@ -217,6 +220,10 @@ def load_networks(path: Path, device: torch.device, configurations: Sequence[str
     from autoseg.core.records import read_record
 
     folder = find_model(path)
+    if not (folder / MODEL_NAME).is_file():
+        from autoseg.learning.nnunet_model import load_nnunet
+
+        return load_nnunet(folder, device, configurations)
     record = load_model_record(folder)
     plan = read_plan(folder / PLAN_NAME)
     fingerprint = read_record(folder / FINGERPRINT_NAME, Fingerprint)

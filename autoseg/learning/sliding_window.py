@@ -6,8 +6,9 @@ mirrored copies of a window are averaged as logits before they are added; weight
 """
 
 import math
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
@@ -27,6 +28,8 @@ from planners.plan import Configuration, Target
 _BATCH_VOXELS = {"cpu": 1 << 17, "cuda": 1 << 22}  # windows per batch: enough voxels to keep the device busy
 _DEFAULT_BATCH_VOXELS = 1 << 20
 _FLOAT_BYTES = 4
+_TRIALS = 3
+_LONG_S = 0.5  # a trial that takes longer is not worth another
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,21 @@ class WindowPredictor:
     def passes(self) -> int:
         """How often a network sees each window: once for every network and mirrored view."""
         return int(2 ** len(self.mirror_axes)) * len(self.networks)
+
+    def pass_seconds(self, channels: int) -> float:
+        """Return about how long one network takes for one window, by trying."""
+        one = replace(self, networks=self.networks[:1], mirror_axes=())
+        patch = (1, *self.configuration.patch)[-3:]
+        window = np.zeros((1, channels, *patch), np.float32)
+        shortest = math.inf
+        for _ in range(_TRIALS):  # the first call prepares the device
+            started = time.monotonic()
+            with torch.inference_mode():
+                one.forward(window).sum().item()
+            shortest = min(shortest, time.monotonic() - started)
+            if shortest > _LONG_S:
+                break
+        return shortest
 
     def network_bytes(self, shape: Shape, channels: int) -> int:
         """Return the bytes of one batch of windows: feature maps, logits, and what is remembered of flat windows."""

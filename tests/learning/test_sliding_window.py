@@ -1,5 +1,6 @@
 """Windows cover, weights sum to one, and streamed labels are the labels of the plain computation."""
 
+import math
 from dataclasses import replace
 from itertools import combinations, product
 
@@ -85,7 +86,7 @@ def labels(tested, image, where, max_ram_bytes=None):
 
 def estimate_bytes(tested, image_shape, where, max_ram_bytes=None):
     channels, *shape = image_shape
-    taken = Footprint(shape=tuple(shape), channels=channels, mapping=where)
+    taken = Footprint(shape=tuple(shape), channels=channels, source_bytes=4 * math.prod(image_shape), mapping=where)
     return Ensemble(members=(tested,), max_ram_bytes=max_ram_bytes).estimate_bytes([taken])
 
 
