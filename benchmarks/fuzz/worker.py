@@ -19,8 +19,6 @@ def main() -> None:
     corpus, scratch = place / "corpus", place / "scratch"
     for made in (corpus, scratch):
         made.mkdir(parents=True, exist_ok=True)
-    for number, seed in enumerate(target.seeds(scratch)):
-        (corpus / f"seed_{number}").write_bytes(seed)
     path = scratch / f"input{target.ending}"
     warnings.simplefilter("ignore")
 
@@ -31,6 +29,9 @@ def main() -> None:
         except AutosegError:
             return
 
+    for number, seed in enumerate(target.seeds(scratch)):
+        (corpus / f"seed_{number}").write_bytes(seed)
+        once(seed)  # libraries are loaded now, outside the time that one input may take
     atheris.Setup([sys.argv[0], *options, str(corpus)], once)
     atheris.Fuzz()
 
