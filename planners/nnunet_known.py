@@ -20,6 +20,8 @@ _RESAMPLING: Mapping[str, Mapping[str, Json]] = MappingProxyType(
     }
 )
 _RESAMPLER = "resample_data_or_seg_to_shape"
+# Those that turn images into one orientation first are not among them.
+_READERS = frozenset({"SimpleITKIO", "NibabelIO", "NaturalImage2DIO", "Tiff3DIO"})
 _BLOCKS: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "conv_op": frozenset(f"torch.nn.modules.conv.Conv{d}d" for d in (2, 3)),
@@ -67,6 +69,7 @@ def refuse_unlike(plans: Mapping[str, Json], name: str, configuration: Mapping[s
 
     """
     _only(plans.get("label_manager", "LabelManager"), {"LabelManager"}, "label_manager")
+    _only(plans.get("image_reader_writer", "SimpleITKIO"), _READERS, "image_reader_writer")
     _only(configuration.get("preprocessor_name", "DefaultPreprocessor"), {"DefaultPreprocessor"}, "preprocessor_name")
     for what, expected in _RESAMPLING.items():
         _only(configuration.get(f"resampling_fn_{what}", _RESAMPLER), {_RESAMPLER}, f"{name}: resampling_fn_{what}")

@@ -58,9 +58,10 @@ def test_another_building_block_is_named(key: str, value: Any, message: str) -> 
         refuse_unlike(written, "2d", written["configurations"]["2d"])
 
 
-def test_another_label_manager_is_named() -> None:
-    written = {**plans(), "label_manager": "MyLabels"}
-    with pytest.raises(ValueError, match="label_manager is 'MyLabels'"):
+@pytest.mark.parametrize("key", ["label_manager", "image_reader_writer"])
+def test_another_class_is_named(key: str) -> None:
+    written = {**plans(), key: "Mine"}
+    with pytest.raises(ValueError, match=f"{key} is 'Mine'"):
         refuse_unlike(written, "2d", written["configurations"]["2d"])
 
 

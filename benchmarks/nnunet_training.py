@@ -1,0 +1,181 @@
+"""nnU-Net's side of a comparison of models: small networks trained, and cases predicted, by nnunetv2 itself.
+
+Everything runs in the environment of a given Python, on its CPU device. nnU-Net's own plan is made narrower and given
+smaller patches by edits, and a trainer with few steps is put where nnU-Net looks for trainers.
+"""
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from autoseg.core.errors import AutosegError
+from autoseg.core.files import write_text
+from autoseg.datasets.dataset import Dataset
+from benchmarks.nnunet_raw import DATASET_ID, DATASET_NAME, write_raw
+
+TRAINER = "nnUNetTrainerShort"
+_TRAINER = f"""
+import pathlib
+
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+
+class {TRAINER}(nnUNetTrainer):
+    def __init__(self, plans: dict, configuration: str, fold: int, dataset_json: dict,
+                 device: torch.device = torch.device("cuda")):
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.num_epochs, self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = {{epochs}}, {{steps}}, 2
+        self.oversample_foreground_percent = 0.5
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.AdamW(self.network.parameters(), 3e-3)
+        return optimizer, torch.optim.lr_scheduler.PolynomialLR(optimizer, self.num_epochs, 0.9)
+
+    def perform_actual_validation(self, save_probabilities: bool = False):
+        if self.configuration_manager.next_stage_names:  # the next stage is trained on what this predicts
+            super().perform_actual_validation(save_probabilities)
+        folder = pathlib.Path(self.output_folder, "validation")
+        folder.mkdir(exist_ok=True)
+        (folder / "summary.json").write_text("{{{{}}}}")
+"""
+_ENTRIES = {
+    "plan": "nnunetv2.experiment_planning.plan_and_preprocess_entrypoints:plan_and_preprocess_entry",
+    "preprocess": "nnunetv2.experiment_planning.plan_and_preprocess_entrypoints:preprocess_entry",
+    "train": "nnunetv2.run.run_training:run_training_entry",
+    "predict": "nnunetv2.inference.predict_from_raw_data:predict_entry_point",
+    "export": "nnunetv2.model_sharing.entry_points:export_pretrained_model_entry",
+    "postprocess": "nnunetv2.postprocessing.remove_connected_components:entry_point_apply_postprocessing",
+}
+
+Json = Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """One nnU-Net installation and the folder that its files are kept in."""
+
+    python: Path
+    work: Path
+
+    @property
+    def results(self) -> Path:
+        """Folder of the trained models."""
+        return self.work / "results" / DATASET_NAME
+
+    def model(self, configuration: str, plans: str) -> Path:
+        """Return the folder of a trained configuration."""
+        return self.results / f"{TRAINER}__{plans}__{configuration}"
+
+    def call(self, entry: str, *words: str) -> None:
+        """Run one of nnU-Net's commands.
+
+        Raises:
+            AutosegError: it failed.
+
+        """
+        module, _, function = _ENTRIES[entry].partition(":")
+        code = f"import sys; sys.argv[0] = {entry!r}; from {module} import {function} as run; run()"
+        # Its planner sets as many threads as loaders, so that 0 makes it fail (2.8.1); elsewhere 0 saves processes.
+        self.run("-c", code, *words, loaders=1 if entry == "plan" else 0)
+
+    def run(self, *words: str, loaders: int = 0) -> None:
+        """Run the environment's Python with so many processes that load data.
+
+        Raises:
+            AutosegError: it failed.
+
+        """
+        places = {f"nnUNet_{name}": str(self.work / name) for name in ("raw", "preprocessed", "results")}
+        own = {"nnUNet_n_proc_DA": str(loaders), "nnUNet_def_n_proc": "1", "nnUNet_compile": "f"}
+        environment = os.environ | places | own | {"nnUNet_extTrainer": str(self.work / "trainers")}
+        command = [str(self.python), *words]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=self.work)
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise AutosegError.at(" ".join(words[2:6]), f"nnU-Net ended with {done.returncode} ({last})", "see above")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """How to train: nnU-Net's planner, its plans' name, configurations in order, folds, length, and edits of plans."""
+
+    planner: str = "ExperimentPlanner"
+    plans: str = "nnUNetPlans"
+    configurations: tuple[str, ...]
+    folds: tuple[str, ...]
+    epochs: int
+    steps: int
+    edits: Mapping[str, Mapping[str, Json]]
+    labels: Mapping[str, Json] | None = None
+    regions_class_order: tuple[int, ...] | None = None
+
+
+def train(peer: Peer, dataset: Dataset, channels: tuple[str, ...], training: Training) -> None:
+    """Let nnU-Net plan, preprocess and train on `dataset`; what is finished is kept.
+
+    Raises:
+        AutosegError: one of its commands failed.
+
+    """
+    preprocessed = peer.work / "preprocessed" / DATASET_NAME
+    trainer = _TRAINER.format(epochs=training.epochs, steps=training.steps)
+    write_text(peer.work / "trainers" / f"{TRAINER}.py", trainer)
+    plans = preprocessed / f"{training.plans}.json"
+    number = str(DATASET_ID)
+    if not (preprocessed / "ready").exists():
+        write_described(dataset, channels, training, peer.work / "raw" / DATASET_NAME)
+        peer.call("plan", "-d", number, "-pl", training.planner, "--no_pp", "-npfp", "1", "-c", "2d")
+        write_text(plans, json.dumps(edited(json.loads(plans.read_bytes()), training.edits), indent=1))
+        wanted = [name for name in training.configurations if name != "3d_cascade_fullres"]
+        words = ["-plans_name", training.plans, "-c", *wanted, "-np", *("1" for _ in wanted)]
+        peer.call("preprocess", "-d", number, *words)
+        write_text(preprocessed / "ready", "planned, edited and preprocessed\n")
+    for configuration in training.configurations:
+        for fold in training.folds:
+            finished = peer.model(configuration, training.plans) / f"fold_{fold}"
+            if not (finished / "validation" / "summary.json").exists():
+                words = ["-tr", TRAINER, "-p", training.plans, "-device", "cpu"]
+                peer.call("train", number, configuration, fold, *words)
+
+
+def write_described(dataset: Dataset, channels: tuple[str, ...], training: Training, folder: Path) -> None:
+    """Write `dataset` as nnU-Net's raw data, with the labels or regions of `training`."""
+    write_raw(dataset, channels, folder)
+    if training.labels is not None:
+        description = json.loads((folder / "dataset.json").read_bytes()) | {"labels": dict(training.labels)}
+        if training.regions_class_order is not None:
+            description["regions_class_order"] = list(training.regions_class_order)
+        write_text(folder / "dataset.json", json.dumps(description, indent=1))
+
+
+def edited(plans: Json, edits: Mapping[str, Mapping[str, Json]]) -> Json:
+    """Return nnU-Net's `plans` with changed configurations.
+
+    `edits` gives per configuration new values; `features` caps the first stage's features (they double), `like` names
+    the configuration that a new one is a copy of.
+    """
+    configurations = dict(plans["configurations"])
+    for name, changes in edits.items():
+        source = configurations[changes.get("like", name)]
+        made = json.loads(json.dumps(source)) | {
+            key: value for key, value in changes.items() if key not in ("like", "features")
+        }
+        if "like" in changes:
+            made["data_identifier"] = f"{plans['plans_name']}_{name}"
+        if "features" in changes:
+            stages = made["architecture"]["arch_kwargs"]
+            first = changes["features"]
+            stages["features_per_stage"] = [min(first << i, 8 * first) for i in range(stages["n_stages"])]
+        configurations[name] = made
+    return plans | {"configurations": configurations}
+
+
+def split(dataset: Dataset, training: int, judged: int) -> tuple[Dataset, Dataset]:
+    """Return the first cases of `dataset` to train on and the next ones to predict."""
+    cases = dataset.cases
+    return replace(dataset, cases=cases[:training]), replace(dataset, cases=cases[training : training + judged])
