@@ -1,17 +1,15 @@
-"""What is odd about a dataset as a whole: copies, empty references, sides, unusual spacings."""
+"""What is odd about a dataset as a whole: copies, empty references, sides, turned labels, cases unlike the others."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-import numpy as np
-
-from autoseg.datasets.dataset import Case, Dataset
-from autoseg.datasets.inspection import CaseFacts, Finding
+from autoseg.datasets.dataset import Dataset
+from autoseg.datasets.doctor_copies import copies, near_copies
+from autoseg.datasets.doctor_outliers import outliers
+from autoseg.datasets.doctor_turns import turned_labels
+from autoseg.datasets.inspection import Examined, Finding
 from autoseg.datasets.understand import Understanding
 
-_SPACING_FACTOR = 3.0
-"""A spacing this many times the usual one, or its inverse, is worth a look: scanners of one study differ by less."""
-_FEWEST_FOR_OUTLIERS = 5
 _SIDES = re.compile(r"(?:^|(?<=[^a-z]))(left|right|l|r)(?=$|[^a-z])", re.IGNORECASE)
 
 
@@ -21,30 +19,15 @@ def examine_dataset(understanding: Understanding) -> tuple[Finding, ...]:
     labelled = tuple(zip(dataset.cases, understanding.facts, strict=True))
     tests = tuple(zip(dataset.test_cases, understanding.test_facts, strict=True))
     return (
-        *_copies(labelled, tests),
+        *copies(labelled, tests),
+        *near_copies(labelled, tests, dataset.stacks),
         *_mixed_dimensions(labelled),
         *_empty(labelled),
         *_constant(labelled),
-        *_spacings(labelled),
+        *outliers(labelled, dataset.channels),
+        *turned_labels(labelled),
         *_sides(dataset),
     )
-
-
-Examined = Sequence[tuple[Case, CaseFacts]]
-
-
-def _copies(labelled: Examined, tests: Examined) -> Iterator[Finding]:
-    """Images with the same content under two names."""
-    first: dict[str, Case] = {}
-    trained = {case.name for case, _ in labelled}
-    for case, fact in (*labelled, *tests):
-        if fact.digest and fact.digest in first:
-            other = first[fact.digest]
-            leak = case.name not in trained and other.name in trained
-            mend = "take it out of the test images" if leak else "keep one of them"
-            what = f"the same image as {other.images[0]}" + (", which trains" if leak else "")
-            yield Finding(severity="warning", where=case.images[0], what=what, mend=mend)
-        first.setdefault(fact.digest, case)
 
 
 def _mixed_dimensions(labelled: Examined) -> Iterator[Finding]:
@@ -70,20 +53,6 @@ def _constant(labelled: Examined) -> Iterator[Finding]:
                 where = case.images[min(index, len(case.images) - 1)]
                 what, mend = f"every voxel is {channel.minimum:g}", "export the image again or leave the case out"
                 yield Finding(severity="warning", where=where, what=what, mend=mend)
-
-
-def _spacings(labelled: Examined) -> Iterator[Finding]:
-    read = [(case, fact) for case, fact in labelled if fact.channels]
-    if len(read) < _FEWEST_FOR_OUTLIERS:
-        return
-    spacings = np.sort([fact.spacing_mm for _, fact in read], axis=1)  # whatever the order of the axes
-    usual = np.median(spacings, axis=0)
-    for (case, fact), own in zip(read, spacings, strict=True):
-        if (np.maximum(own / usual, usual / own) > _SPACING_FACTOR).any():
-            text = " x ".join(f"{s:.3g}" for s in fact.spacing_mm)
-            what = f"voxels of {text} mm (z, y, x) where {' x '.join(f'{s:.3g}' for s in usual)} mm are usual"
-            mend = "check the voxel size in the file's header"
-            yield Finding(severity="warning", where=case.images[0], what=what, mend=mend)
 
 
 def _sides(dataset: Dataset) -> Iterator[Finding]:

@@ -11,13 +11,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoseg.core.errors import AutosegError
+from autoseg.datasets.alignment import turn_gains
 from autoseg.datasets.dataset import Case, ReferenceKind
 from autoseg.datasets.inspection import CaseFacts, ChannelFacts, Finding, ValueCount
-from autoseg.datasets.load import load_channels, load_label
+from autoseg.datasets.load import load_channels, load_placed_label
+from autoseg.datasets.preview import preview_png
+from autoseg.datasets.thumbnail import thumbnail
 from autoseg.imaging.dicom_labels import file_of
-from autoseg.imaging.volume import Volume
+from autoseg.imaging.geometry import (
+    MAX_CORNER_DISPLACEMENT_VOXELS,
+    MOST_CORNER_DISPLACEMENT_VOXELS,
+    corner_displacement_voxels,
+    displacement_text,
+    orientation_code,
+    orthonormal,
+)
+from autoseg.imaging.volume import Grid, Volume
 
-THUMBNAIL = 16
+_SAMPLED_VOXELS = 1 << 14
+_PERCENTILES = (0.05, 0.95)
 _TABLE = 1 << 16
 _DETACHED = frozenset({".mhd", ".nhdr"})
 """Headers whose voxels lie in another file of the same name."""
@@ -27,12 +39,13 @@ _MOST_VALUES = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examination:
-    """What to examine: a case of the folder, and what its references are."""
+    """What to examine: a case of the folder, what its references are, and whether a picture of it is wanted."""
 
     folder: Path
     case: Case
     reference_kind: ReferenceKind
     stamp: str
+    preview: bool = False
 
 
 def stamp_of(folder: Path, case: Case, reference_kind: ReferenceKind) -> str:
@@ -54,43 +67,81 @@ def _files(path: Path) -> list[Path]:
     return [path] if path.exists() else []
 
 
-def examine(task: Examination) -> CaseFacts:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What a read of a case taught, and a picture of it (PNG; empty where none was wanted or nothing could be read)."""
+
+    facts: CaseFacts
+    preview: bytes
+
+
+def examine(task: Examination) -> Reading:
     """Read a case completely; what is wrong with its files becomes findings, not errors."""
     try:
         channels = load_channels(task.folder, task.case.images)
     except AutosegError as error:
-        return _unreadable(task, _finding(task.folder, error))
+        return Reading(facts=_unreadable(task, _finding(task.folder, error)), preview=b"")
     image = channels.volume
-    findings: list[Finding] = [_moved(name, task.case.images[0]) for name in channels.resampled]
-    values: list[tuple[ValueCount, ...]] = []
-    union: NDArray[np.uint8] | None = None
-    for name in task.case.references:
-        if not name:
-            values.append(())
-            continue
-        try:
-            label = load_label(task.folder / name, image.grid)
-        except AutosegError as error:
-            findings.append(_finding(task.folder, error))
-            values.append(())
-            continue
-        values.append(count_values(label))
-        if task.reference_kind == "structures":
-            union = np.zeros(label.shape, np.uint8) if union is None else union
-            union += _clear(label)
-    return CaseFacts(
+    labels = _read_labels(task, image.grid)
+    findings = [_moved(name, task.case.images[0]) for name in channels.resampled]
+    findings += _skewed(image.grid, task.case.images[0])
+    facts = CaseFacts(
         name=task.case.name,
         stamp=task.stamp,
         digest=_digest(image),
         dimensions=image.grid.dimensions,
         shape=image.grid.shape,
         spacing_mm=image.grid.spacing_mm,
+        orientation=orientation_code(image.grid) if image.grid.dimensions == 3 else "",
         channel_names=image.channel_names,
         channels=tuple(_channel(channel) for channel in image.array),
-        values=tuple(values),
-        overlapping=union is not None and bool((union > 1).any()),
-        thumbnail=thumbnail(image) if image.grid.dimensions == 2 else "",
-        findings=tuple(findings),
+        values=labels.values,
+        overlapping=labels.overlapping,
+        thumbnail=thumbnail(image),
+        turns=() if labels.together is None else turn_gains(image.array[0], labels.together),
+        findings=(*findings, *labels.findings),
+    )
+    picture = preview_png(image.array, labels.together, image.grid) if task.preview else b""
+    return Reading(facts=facts, preview=picture)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Labels:
+    """The reference files of a case: values of each, and all of them as one map, the later ones over the earlier."""
+
+    values: tuple[tuple[ValueCount, ...], ...]
+    together: NDArray[np.integer[Any]] | None
+    overlapping: bool
+    findings: tuple[Finding, ...]
+
+
+def _read_labels(task: Examination, grid: Grid) -> _Labels:
+    values: list[tuple[ValueCount, ...]] = []
+    findings: list[Finding] = []
+    together: NDArray[np.integer[Any]] | None = None
+    overlapping = False
+    for number, name in enumerate(task.case.references, start=1):
+        if not name:
+            values.append(())
+            continue
+        try:
+            placed = load_placed_label(task.folder / name, grid)
+        except AutosegError as error:
+            findings.append(_finding(task.folder, error))
+            values.append(())
+            continue
+        findings += _displaced(grid, placed.grid, name)
+        values.append(count_values(placed.array))
+        if task.reference_kind == "map":
+            together = placed.array
+            continue
+        clear = _clear(placed.array)
+        together = np.zeros(grid.shape, np.uint16) if together is None else together
+        overlapping = overlapping or bool((together[clear] > 0).any())
+        together[clear] = number
+    structures = task.reference_kind == "structures"
+    return _Labels(
+        values=tuple(values), together=together, overlapping=overlapping and structures, findings=tuple(findings)
     )
 
 
@@ -102,13 +153,37 @@ def _unreadable(task: Examination, finding: Finding) -> CaseFacts:
         dimensions=3,
         shape=(1, 1, 1),
         spacing_mm=(1.0, 1.0, 1.0),
+        orientation="",
         channel_names=(),
         channels=(),
         values=(),
         overlapping=False,
         thumbnail="",
+        turns=(),
         findings=(finding,),
     )
+
+
+def _displaced(image: Grid, label: Grid, name: str) -> list[Finding]:
+    """Return a warning for a label that lies within half a voxel of its image but not on it."""
+    if corner_displacement_voxels(image, label) <= MAX_CORNER_DISPLACEMENT_VOXELS:
+        return []
+    what = f"the label lies {displacement_text(image, label)} away from its image"
+    mend = "it is taken voxel by voxel; --fix gives it the geometry of its image"
+    return [Finding(severity="warning", where=name, what=what, mend=mend)]
+
+
+def _skewed(grid: Grid, name: str) -> list[Finding]:
+    """Return a finding for axes that are not at right angles."""
+    straight = orthonormal(grid)
+    voxels = corner_displacement_voxels(straight, grid)
+    if voxels <= MAX_CORNER_DISPLACEMENT_VOXELS:
+        return []
+    what = f"its axes are not at right angles: corners lie {displacement_text(straight, grid)} off a box"
+    if voxels <= MOST_CORNER_DISPLACEMENT_VOXELS:
+        return [Finding(severity="warning", where=name, what=what, mend="--fix writes it with straight axes")]
+    mend = "resample it to a grid with straight axes (a tilted gantry makes such images)"
+    return [Finding(severity="error", where=name, what=what, mend=mend)]
 
 
 def _moved(name: str, reference: str) -> Finding:
@@ -139,33 +214,21 @@ def count_values(label: NDArray[np.integer[Any]]) -> tuple[ValueCount, ...]:
     return tuple(ValueCount(value=value, voxels=voxels) for value, voxels in found)
 
 
-def _clear(label: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
+def _clear(label: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
     """Return where a mask is clearly set: above half its maximum, so that smoothed edges do not count as overlap."""
-    return (label > max(0, int(label.max())) / 2).astype(np.uint8)
+    clear: NDArray[np.bool_] = label > max(0, int(label.max())) / 2
+    return clear
 
 
 def _channel(channel: NDArray[Any]) -> ChannelFacts:
     mean = float(channel.mean(dtype=np.float64))
-    return ChannelFacts(minimum=float(channel.min()), maximum=float(channel.max()), mean=mean)
+    sample = channel.reshape(-1)[:: max(1, channel.size // _SAMPLED_VOXELS)]
+    places = [round((len(sample) - 1) * share) for share in _PERCENTILES]
+    low, high = (float(v) for v in np.partition(sample, places)[places])
+    return ChannelFacts(minimum=float(channel.min()), maximum=float(channel.max()), mean=mean, low=low, high=high)
 
 
 def _digest(image: Volume) -> str:
     array = np.ascontiguousarray(image.array)
     head = f"{array.dtype.str} {array.shape}".encode()
     return hashlib.blake2b(array.data, digest_size=16, key=hashlib.sha256(head).digest()).hexdigest()
-
-
-def thumbnail(image: Volume) -> str:
-    """Return the mean of the channels of a 2D image, 16 x 16 blocks, as gray levels in hexadecimal; "" if too small."""
-    plane = image.array[:, 0].mean(axis=0, dtype=np.float64)
-    if min(plane.shape) < THUMBNAIL:
-        return ""
-    rows, columns = (np.arange(THUMBNAIL) * n // THUMBNAIL for n in plane.shape)
-    sums = np.add.reduceat(np.add.reduceat(plane, rows, axis=0), columns, axis=1)
-    sizes = np.outer(np.diff([*rows, plane.shape[0]]), np.diff([*columns, plane.shape[1]]))
-    means = sums / sizes
-    spread = float(np.ptp(means))
-    if spread == 0:
-        return ""
-    levels = np.rint((means - means.min()) / spread * 255).astype(np.uint8)
-    return bytes(levels.tobytes()).hex()

@@ -1,10 +1,11 @@
 """What is right and wrong with a dataset folder, as records."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from autoseg.core.errors import AutosegError
-from autoseg.datasets.dataset import Inference
+from autoseg.datasets.dataset import Case, Inference
 
 Severity = Literal["error", "warning", "note"]
 
@@ -29,11 +30,21 @@ class ValueCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelFacts:
-    """Intensities of one channel of one case, over all its voxels."""
+    """Intensities of one channel of one case, over all its voxels; `low` and `high` are its percentiles 5 and 95."""
 
     minimum: float
     maximum: float
     mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnGain:
+    """How much more edge of the image a label's boundary would meet after a turn (a logarithm; see `alignment`)."""
+
+    turn: str
+    gain: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +52,10 @@ class CaseFacts:
     """What one complete read of a case taught. `values` is empty for an unlabelled case.
 
     `digest` identifies the image's content; `stamp` its files' names, sizes and times, so that nothing unchanged is
-    read twice. `values` has one entry per reference file. `thumbnail` is a small view of a 2D image, 16 x 16 gray
-    levels in hexadecimal, by which slices of one stack are recognised; "" for 3D. Where the image could not be read,
-    `channels` is empty and the findings say why.
+    read twice. `orientation` says where x, y and z point (RAS), "" for a 2D image. `values` has one entry per
+    reference file. `thumbnail` is a very small view in gray levels as hexadecimal, by which slices of one stack and
+    near-copies are recognised. `turns` says how much better the label would lie if it were turned. Where the image
+    could not be read, `channels` is empty and the findings say why.
     """
 
     name: str
@@ -52,19 +64,25 @@ class CaseFacts:
     dimensions: Literal[2, 3]
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
+    orientation: str
     channel_names: tuple[str, ...]
     channels: tuple[ChannelFacts, ...]
     values: tuple[tuple[ValueCount, ...], ...]
     overlapping: bool
     thumbnail: str
+    turns: tuple[TurnGain, ...]
     findings: tuple[Finding, ...]
+
+
+Examined = Sequence[tuple[Case, CaseFacts]]
+"""Cases with what a read of each taught."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
     """The folder at a glance: how it was understood, what each case holds, and every finding."""
 
-    schema: ClassVar[str] = "autoseg.inspection/1"
+    schema: ClassVar[str] = "autoseg.inspection/2"
 
     dataset: str
     folder: str

@@ -11,7 +11,13 @@ from scipy import ndimage
 
 from autoseg.core.errors import AutosegError
 from autoseg.imaging.dicom_labels import is_structure, read_structure
-from autoseg.imaging.geometry import MAX_CORNER_DISPLACEMENT_VOXELS, check_same_grid, corner_displacement_voxels
+from autoseg.imaging.geometry import (
+    MAX_CORNER_DISPLACEMENT_VOXELS,
+    MOST_CORNER_DISPLACEMENT_VOXELS,
+    check_same_grid,
+    corner_displacement_voxels,
+    oriented_like,
+)
 from autoseg.imaging.read import read_image, read_label
 from autoseg.imaging.volume import Grid, Volume
 
@@ -91,32 +97,37 @@ def covered_share(grid: Grid, other: Grid) -> float:
     return float(np.prod(np.clip(upper - lower, 0, None) / shape))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PlacedLabel:
+    """A label map (z, y, x) in the order of its image's voxels, and its grid in that order."""
+
+    array: NDArray[np.integer[Any]]
+    grid: Grid
+
+
 def load_label(path: Path, grid: Grid) -> NDArray[np.integer[Any]]:
-    """Return a label map (z, y, x) on the grid of its image.
+    """Return a label map (z, y, x) on the grid of its image, as `load_placed_label` does."""
+    return load_placed_label(path, grid).array
+
+
+def load_placed_label(path: Path, grid: Grid) -> PlacedLabel:
+    """Return a label map (z, y, x) on the grid of its image, and where its own file places it.
 
     A map whose voxels are the image's in another order (axes swapped or reversed) is put into the image's order: it is
     the same place in space. A reference `FILE#NUMBER` to a structure of a DICOM SEG or RTSTRUCT gives its 0/1 mask.
 
     Raises:
-        AutosegError: the file cannot be read, holds no integers, or lies elsewhere than the image.
+        AutosegError: the file cannot be read, holds no integers, or lies more than half a voxel off its image.
 
     """
     if is_structure(path):
-        return read_structure(path, grid)
+        return PlacedLabel(array=read_structure(path, grid), grid=grid)
     volume = read_label(path)
+    if grid.dimensions == 3:
+        volume = oriented_like(volume, grid)
+    check_same_grid(grid, volume.grid, path, MOST_CORNER_DISPLACEMENT_VOXELS)
     label: NDArray[np.integer[Any]] = volume.array[0]
-    if grid.dimensions == 2 or (volume.grid.shape == grid.shape and _same(grid, volume.grid)):
-        check_same_grid(grid, volume.grid, path)
-        return label
-    for order in permutations(range(3)):
-        if tuple(volume.grid.shape[axis] for axis in order) != grid.shape:
-            continue
-        for flips in product((False, True), repeat=3):
-            if _same(grid, _reordered(volume.grid, order, flips)):
-                steps = tuple(slice(None, None, -1) if flip else slice(None) for flip in flips)
-                return np.ascontiguousarray(label.transpose(order)[steps])
-    check_same_grid(grid, volume.grid, path)
-    return label
+    return PlacedLabel(array=label, grid=volume.grid)
 
 
 def same_place(a: Grid, b: Grid) -> bool:

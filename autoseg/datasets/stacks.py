@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from autoseg.datasets.examine import THUMBNAIL
+from autoseg.datasets.thumbnail import correlations
 
 _FEWEST_SLICES = 8
 _MOST_SLICES = 4000  # the matrix of likenesses grows with the square
@@ -29,23 +29,13 @@ def find_stack(names: Sequence[str], thumbnails: Sequence[str]) -> tuple[str, ..
     """
     if not _FEWEST_SLICES <= len(names) <= _MOST_SLICES or not all(thumbnails):
         return ()
-    alike = correlations(thumbnails)
+    alike = correlations(tuple(thumbnails))
     if _is_stack(alike, _NEIGHBOUR_GAIN):
         return tuple(names)
     order = _by_likeness(alike)
     if len(names) >= _FEWEST_BY_LIKENESS and _is_stack(alike[np.ix_(order, order)], _LIKENESS_GAIN):
         return tuple(names[i] for i in order)
     return ()
-
-
-def correlations(thumbnails: Sequence[str]) -> NDArray[np.float64]:
-    """Return the Pearson correlation of every two thumbnails, (n, n)."""
-    levels = np.frombuffer(b"".join(map(bytes.fromhex, thumbnails)), np.uint8)
-    vectors = levels.reshape(len(thumbnails), THUMBNAIL * THUMBNAIL).astype(np.float64)
-    vectors -= vectors.mean(axis=1, keepdims=True)
-    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    alike: NDArray[np.float64] = vectors @ vectors.T
-    return alike
 
 
 def _is_stack(alike: NDArray[np.float64], gain: float) -> bool:

@@ -20,17 +20,20 @@ from autoseg.datasets.workers import bytes_on_disk, workers_for
 
 _WORTH_WORKERS_BYTES = 256 << 20
 """Below this many bytes on disk, starting worker processes takes longer than they save."""
+_MOST_PREVIEWS = 400
+"""Pictures of more cases would make a page that nobody looks through."""
 _RGB = ("red", "green", "blue")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Understanding:
-    """A dataset, what each case and each test case holds, and what is wrong with them."""
+    """A dataset, what each case holds, what is wrong, and pictures (PNG, by stamp) of what was read this time."""
 
     dataset: Dataset
     facts: tuple[CaseFacts, ...]
     test_facts: tuple[CaseFacts, ...]
     findings: tuple[Finding, ...]
+    previews: Mapping[str, bytes]
 
 
 def understand(folder: Path, options: Options) -> Dataset:
@@ -60,7 +63,7 @@ def study(folder: Path, options: Options, known: Mapping[str, CaseFacts]) -> Und
 
     """
     arrangement = _unique_names(arrange(list_folder(folder), options), folder)
-    facts, test_facts = _examine(folder, arrangement, known)
+    facts, test_facts, previews = _examine(folder, arrangement, known)
     meaning = conclude(arrangement, facts, options)
     channels, said, channel_findings = _channels(arrangement, facts)
     stack = _stack(arrangement.cases, facts)
@@ -95,29 +98,30 @@ def study(folder: Path, options: Options, known: Mapping[str, CaseFacts]) -> Und
         *_nothing(arrangement, meaning),
         *tests,
     )
-    return Understanding(dataset=dataset, facts=facts, test_facts=test_facts, findings=findings)
+    return Understanding(dataset=dataset, facts=facts, test_facts=test_facts, findings=findings, previews=previews)
 
 
 def _examine(
     folder: Path, arrangement: Arrangement, known: Mapping[str, CaseFacts]
-) -> tuple[tuple[CaseFacts, ...], tuple[CaseFacts, ...]]:
-    """Read every case whose files are not known yet, labelled ones first."""
+) -> tuple[tuple[CaseFacts, ...], tuple[CaseFacts, ...], dict[str, bytes]]:
+    """Read every case whose files are not known yet, labelled ones first; the first of them give pictures."""
     cases = (*arrangement.cases, *arrangement.test_cases)
     kind = arrangement.reference_kind
     stamps = [stamp_of(folder, case, kind) for case in cases]
     tasks = [
-        Examination(folder=folder, case=case, reference_kind=kind, stamp=stamp)
-        for case, stamp in zip(cases, stamps, strict=True)
+        Examination(folder=folder, case=case, reference_kind=kind, stamp=stamp, preview=number < _MOST_PREVIEWS)
+        for number, (case, stamp) in enumerate(zip(cases, stamps, strict=True))
         if stamp not in known
     ]
     sizes = [bytes_on_disk(folder, task.case) for task in tasks]
     workers = workers_for(sizes, worth_bytes=_WORTH_WORKERS_BYTES)
     what = "inspect"
-    read = progress(run_parallel(examine, tasks, what=what, workers=workers), what=what, total=len(tasks))
+    read = tuple(progress(run_parallel(examine, tasks, what=what, workers=workers), what=what, total=len(tasks)))
     found = dict(known)
-    found.update({task.stamp: facts for task, facts in zip(tasks, read, strict=True)})
+    found.update({task.stamp: one.facts for task, one in zip(tasks, read, strict=True)})
+    previews = {task.stamp: one.preview for task, one in zip(tasks, read, strict=True) if one.preview}
     facts = tuple(replace(found[s], name=c.name) for c, s in zip(cases, stamps, strict=True))
-    return facts[: len(arrangement.cases)], facts[len(arrangement.cases) :]
+    return facts[: len(arrangement.cases)], facts[len(arrangement.cases) :], previews
 
 
 def _unique_names(arrangement: Arrangement, folder: Path) -> Arrangement:

@@ -15,6 +15,9 @@ MAX_CORNER_DISPLACEMENT_VOXELS = 0.1
 """Corners this close count as the same grid. Header noise between formats is below 1e-4 voxel, a mistaken geometry is
 half a voxel or more, so a tenth separates them; a tolerance in millimetres would depend on the scale."""
 
+MOST_CORNER_DISPLACEMENT_VOXELS = 0.5
+"""Corners this close are told but used: each voxel is still nearest to its own. Farther away it is another place."""
+
 _SMALLEST_MM, _LARGEST_MM = 1e-7, 1e4  # a tenth of a nanometre; ten metres
 
 
@@ -89,11 +92,13 @@ def corner_displacement_mm(a: Grid, b: Grid) -> float:
     return float(np.sqrt((shift_mm[:3] ** 2).sum(axis=0)).max())
 
 
-def check_same_grid(image: Grid, label: Grid, where: Path | str) -> None:
+def check_same_grid(
+    image: Grid, label: Grid, where: Path | str, most_voxels: float = MAX_CORNER_DISPLACEMENT_VOXELS
+) -> None:
     """Refuse a label that does not lie on the grid of its image.
 
     Raises:
-        AutosegError: another shape, or a corner further away than `MAX_CORNER_DISPLACEMENT_VOXELS`.
+        AutosegError: another shape, or a corner further away than `most_voxels`.
 
     """
     if image.shape != label.shape:
@@ -102,13 +107,65 @@ def check_same_grid(image: Grid, label: Grid, where: Path | str) -> None:
             f"the label has {_sizes(label)} voxels (x, y, z), its image {_sizes(image)}",
             "pair the label with the image it was drawn on, or resample it to that image",
         )
-    voxels = corner_displacement_voxels(image, label)
-    if voxels > MAX_CORNER_DISPLACEMENT_VOXELS:
+    if corner_displacement_voxels(image, label) > most_voxels:
         raise AutosegError.at(
             where,
-            f"the label lies {corner_displacement_mm(image, label):.3g} mm ({voxels:.3g} voxels) away from its image",
+            f"the label lies {displacement_text(image, label)} away from its image",
             "pair the label with the image it was drawn on, or resample it to that image",
         )
+
+
+def displacement_text(a: Grid, b: Grid) -> str:
+    """Return how far apart two grids of one shape lie, for messages.
+
+    >>> a = Grid(shape=(2, 2, 2), affine=((0, 0, 1, 0), (0, 1, 0, 0), (5, 0, 0, 0), (0, 0, 0, 1)))
+    >>> displacement_text(a, Grid(shape=a.shape, affine=((0, 0, 1, 0), (0, 1, 0, 0), (5, 0, 0, 2), (0, 0, 0, 1))))
+    '2 mm (0.4 voxels)'
+
+    """
+    return f"{corner_displacement_mm(a, b):.3g} mm ({corner_displacement_voxels(a, b):.3g} voxels)"
+
+
+def orthonormal(grid: Grid) -> Grid:
+    """Return the grid with axes at right angles that is nearest to a skewed one: same spacing, same centre.
+
+    The nearest rotation in the least-squares sense is the orthogonal factor of the polar decomposition.
+    """
+    matrix = np.array(grid.affine, dtype=np.float64)
+    spacing = np.asarray(grid.spacing_mm)
+    left, _, right = np.linalg.svd(matrix[:3, :3] / spacing)
+    straight = matrix.copy()
+    straight[:3, :3] = (left @ right) * spacing
+    middle = (np.asarray(grid.shape) - 1) / 2
+    straight[:3, 3] += (matrix[:3, :3] - straight[:3, :3]) @ middle
+    return replace(grid, affine=affine_tuple(straight))
+
+
+def canonical_axes(grid: Grid) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
+    """Return which array axis runs most along superior, anterior and right, and which of them run the other way.
+
+    >>> canonical_axes(Grid(shape=(2, 2, 2), affine=((0, 0, -1, 0), (0, 1, 0, 0), (5, 0, 0, 0), (0, 0, 0, 1))))
+    ((0, 1, 2), (False, False, True))
+
+    """
+    directions = np.asarray(grid.affine, dtype=np.float64)[:3, :3] / np.asarray(grid.spacing_mm)
+    order: list[int] = []
+    for world in (2, 1, 0):
+        order.append(max((a for a in range(3) if a not in order), key=lambda axis: abs(directions[world, axis])))
+    z, y, x = (bool(directions[world, axis] < 0) for world, axis in zip((2, 1, 0), order, strict=True))
+    return (order[0], order[1], order[2]), (z, y, x)
+
+
+def orientation_code(grid: Grid) -> str:
+    """Return where the file's x, y and z axes point, as three letters of R L A P S I.
+
+    >>> orientation_code(Grid(shape=(2, 2, 2), affine=((0, 0, -1, 0), (0, 1, 0, 0), (5, 0, 0, 0), (0, 0, 0, 1))))
+    'LAS'
+
+    """
+    order, flips = canonical_axes(grid)
+    of_axis = {axis: pair[flip] for axis, flip, pair in zip(order, flips, ("SI", "AP", "RL"), strict=True)}
+    return of_axis[2] + of_axis[1] + of_axis[0]
 
 
 def oriented_like(volume: Volume, grid: Grid) -> Volume:

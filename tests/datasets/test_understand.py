@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from autoseg.core.errors import AutosegError
+from autoseg.datasets.examine import Reading
 from autoseg.datasets.options import Options
 from autoseg.datasets.read_case import read_case
 from autoseg.datasets.understand import study, understand
@@ -235,7 +236,8 @@ def test_unchanged_files_are_not_read_again(scans, monkeypatch):
     (folder / "images" / "case_01.nii.gz").touch()
     read = []
     monkeypatch.setattr(
-        "autoseg.datasets.understand.examine", lambda task: read.append(task.case.name) or first.facts[1]
+        "autoseg.datasets.understand.examine",
+        lambda task: read.append(task.case.name) or Reading(facts=first.facts[1], preview=b""),
     )
     second = study(folder, PLAIN, known)
     assert read == ["case_01"]
