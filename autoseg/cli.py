@@ -6,7 +6,6 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -19,30 +18,9 @@ from autoseg.core.presets import EvaluateOptions
 from autoseg.core.runtime import process_seconds, say
 from autoseg.core.stopping import StoppedError
 from autoseg.datasets.options import Options as Reading
-from autoseg.options import PlanAndTrainOptions, PlanCommand, PredictCommand, TrainCommand, parse_bytes
+from autoseg.options import Page, PlanAndTrainOptions, PlanCommand, PredictCommand, Talk, TrainCommand, parse_bytes
 
 _FLAT = Parameter(name="*")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Talk:
-    """How a command talks; the same for all of them."""
-
-    json: bool = False
-    """Print the record as JSON on stdout, nothing else."""
-
-    verbose: Annotated[bool, Parameter(alias="-v")] = False
-    """Show tracebacks."""
-
-    quiet: Annotated[bool, Parameter(alias="-q")] = False
-    """No progress; errors only."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """Where the report lies."""
-
-    report: str
 
 
 _TALK = Talk()
@@ -305,6 +283,21 @@ def verify(place: Path, *, talk: Talking = _TALK) -> int:
     found = verification.verify(place)
     _tell(talk, found, verification.describe(found))
     return EXIT_FINDINGS if found.problems else EXIT_DONE
+
+
+@app.command(sort_key=9.7)
+def import_nnunet(source: Path, *, output: Annotated[Path, Parameter(alias="-o")], talk: Talking = _TALK) -> int:
+    """Turn a model that nnU-Net 2 trained into a model folder; `predict --model` takes nnU-Net's folder as it is, too.
+
+    Args:
+        source: nnU-Net's folder of a trained configuration or of a data set's results, or the zip that it exports.
+        output: The model folder; it must not exist yet.
+    """
+    from autoseg.steps.import_nnunet import import_nnunet as run
+
+    record = run(source, output)
+    _tell(talk, record, f"{', '.join(record.predicting)}, {len(record.networks)} networks: {output}")
+    return _next(f"autoseg predict IMAGES --model {_short(output)} --output DIR")
 
 
 @app.command(sort_key=10)

@@ -20,6 +20,27 @@ _UNIT_S = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Talk:
+    """How a command talks; the same for all of them."""
+
+    json: bool = False
+    """Print the record as JSON on stdout, nothing else."""
+
+    verbose: Annotated[bool, Parameter(alias="-v")] = False
+    """Show tracebacks."""
+
+    quiet: Annotated[bool, Parameter(alias="-q")] = False
+    """No progress; errors only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Where the report lies."""
+
+    report: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanAndTrainOptions:
     """How to go from a folder to a model; every field has a default that needs no thought."""
 
@@ -116,7 +137,7 @@ class PredictCommand:
     """What `autoseg predict` must and may be told."""
 
     model: Path
-    """A workspace after training, or its model folder."""
+    """A workspace after training, its model folder, or a model of nnU-Net's: its results folder or exported zip."""
 
     output: Annotated[Path, Parameter(alias="-o")]
     """Folder for the label maps and measurements.csv."""
