@@ -64,10 +64,19 @@ def keep_largest(label_map: LabelMap, values: Sequence[int]) -> LabelMap:
     The values count as one structure, and voxels that share a corner as one part; what is removed becomes background.
     Parts of equal size are all kept. Source: nnU-Net's postprocessing (Isensee et al., Nature Methods 2021).
     """
+    return remove_small(label_map, values, None)
+
+
+def remove_small(label_map: LabelMap, values: Sequence[int], minimum_voxels: int | None) -> LabelMap:
+    """Return the label map (z, y, x) without the parts of `values` that have fewer voxels; None: than the largest has.
+
+    As for `keep_largest`, the values count as one structure and what is removed becomes background.
+    """
     runs = find_runs(np.isin(label_map, values))
     first = _first_of_part(runs, corners=True)
     sizes = np.bincount(first, weights=runs.stop - runs.start, minlength=len(first))
-    removed = _voxels(runs, sizes[first] < sizes.max(initial=0))
+    limit = sizes.max(initial=0) if minimum_voxels is None else minimum_voxels
+    removed = _voxels(runs, sizes[first] < limit)
     if not len(removed):
         return label_map
     kept = np.ascontiguousarray(label_map).copy()

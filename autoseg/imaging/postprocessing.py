@@ -1,0 +1,130 @@
+"""Changes of a finished label map, and what each would do to the Dice of a case whose reference is known."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64, Integer
+
+from autoseg.core.scores import dice_of
+from autoseg.imaging.components import connected_components
+from autoseg.imaging.runs import LabelMap, bounding_boxes, fill_holes, keep_largest, remove_small
+
+Kind = Literal["keep-largest", "remove-small", "fill-holes"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A step of postprocessing of all voxels with one of the label `values`, which count as one structure.
+
+    `keep-largest` leaves the largest connected part; `remove-small` removes parts under `minimum_mm3`; `fill-holes`
+    gives background that a structure encloses to the first value.
+    """
+
+    kind: Kind = "keep-largest"
+    values: tuple[int, ...]
+    minimum_mm3: float = 0.0
+
+    def __str__(self) -> str:
+        """Return the change in words."""
+        limit = f" under {self.minimum_mm3:.4g} mm3" if self.kind == "remove-small" else ""
+        return {"keep-largest": "largest part", "remove-small": "no parts", "fill-holes": "holes filled"}[
+            self.kind
+        ] + limit
+
+
+def apply_change(label_map: LabelMap, change: Change, voxel_mm3: float) -> LabelMap:
+    """Return the label map (z, y, x) after a change; `voxel_mm3` is the volume of a voxel."""
+    if change.kind == "keep-largest":
+        return keep_largest(label_map, change.values)
+    if change.kind == "remove-small":
+        return remove_small(label_map, change.values, least_voxels(change.minimum_mm3, voxel_mm3))
+    mask = np.isin(label_map, change.values)
+    if not mask.any():
+        return label_map
+    flat = [axis for axis, length in enumerate(mask.shape) if length == 1]
+    holes = np.expand_dims(fill_holes(mask.squeeze(tuple(flat))), tuple(flat)) & (label_map == 0)
+    if not holes.any():
+        return label_map
+    filled = label_map.copy()
+    filled[holes] = change.values[0]
+    return filled
+
+
+def least_voxels(minimum_mm3: float, voxel_mm3: float) -> int:
+    """Return the smallest number of voxels whose volume is not under `minimum_mm3`."""
+    return int(np.ceil(minimum_mm3 / voxel_mm3 - 1e-9))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Parts:
+    """The connected parts of a predicted structure in one case, and how much of each is right.
+
+    All changes follow from these numbers: `sizes` and `hits` (voxels, those inside the reference) per part,
+    `reference` voxels in all, `reference_sizes` of its parts, and voxels and hits of the holes.
+    """
+
+    sizes: Int64[np.ndarray, " parts"]
+    hits: Int64[np.ndarray, " parts"]
+    reference: int
+    reference_sizes: Int64[np.ndarray, " reference_parts"]
+    holes: tuple[int, int]
+    voxel_mm3: float
+
+    def dice(self, change: Change | None) -> float | None:
+        """Return the Dice of the structure after a change, None where neither side has a voxel."""
+        kept = np.ones(len(self.sizes), dtype=np.bool_)
+        more = (0, 0)
+        if change is not None and change.kind == "keep-largest":
+            kept = self.sizes == self.sizes.max(initial=0)
+        elif change is not None and change.kind == "remove-small":
+            kept = self.sizes >= least_voxels(change.minimum_mm3, self.voxel_mm3)
+        elif change is not None:
+            more = self.holes
+        voxels, hits = int(self.sizes[kept].sum()) + more[0], int(self.hits[kept].sum()) + more[1]
+        return dice_of(hits, voxels - hits, self.reference - hits)
+
+
+def measure_parts(
+    prediction: Integer[np.ndarray, "z y x"],
+    reference: Bool[np.ndarray, "z y x"],
+    values: Sequence[int],
+    voxel_mm3: float,
+) -> Parts:
+    """Return the parts of the structure with `values` in a predicted label map, held against its reference mask."""
+    predicted = np.isin(prediction, values)
+    box = bounding_boxes((predicted | reference).astype(np.uint8)).get(1)
+    if box is None:
+        none = np.zeros(0, dtype=np.int64)
+        return Parts(sizes=none, hits=none, reference=0, reference_sizes=none, holes=(0, 0), voxel_mm3=voxel_mm3)
+    predicted, inside = predicted[box], reference[box]
+    found = connected_components(predicted)
+    hits = np.bincount(found.labels[inside], minlength=found.count + 1)[1:]
+    change = Change(kind="fill-holes", values=(1,))
+    blocked = np.where(predicted, 1, np.where(prediction[box] != 0, 2, 0)).astype(np.uint8)
+    holes = (apply_change(blocked, change, voxel_mm3) == 1) & ~predicted
+    return Parts(
+        sizes=found.sizes_voxels,
+        hits=hits.astype(np.int64),
+        reference=int(inside.sum()),
+        reference_sizes=connected_components(inside).sizes_voxels,
+        holes=(int(holes.sum()), int((holes & inside).sum())),
+        voxel_mm3=voxel_mm3,
+    )
+
+
+def changes_to_try(parts: Sequence[Parts], values: tuple[int, ...]) -> tuple[Change, ...]:
+    """Return the changes worth a trial for a structure: thresholds are volumes that parts of references have.
+
+    The least that any reference has, and their 5th and 25th percentile: smaller parts of a prediction may be noise.
+    """
+    volumes: Float64[np.ndarray, " volumes"] = np.concatenate(
+        [np.zeros(0), *(part.reference_sizes * part.voxel_mm3 for part in parts)]
+    )
+    limits = sorted({float(np.percentile(volumes, share)) for share in (0, 5, 25)}) if len(volumes) else []
+    return (
+        Change(kind="fill-holes", values=values),
+        *(Change(kind="remove-small", values=values, minimum_mm3=limit) for limit in limits),
+        Change(kind="keep-largest", values=values),
+    )
