@@ -204,7 +204,7 @@ def _mask(structure: Structure, grid: Grid) -> NDArray[np.bool_]:
 
 
 def _placed(path: Path, grid: Grid) -> Integers:
-    """Return a label map in the order of the grid's voxels; where a training label may be a little off, this may not."""
+    """Return a label map in the order of the grid's voxels; a training label may be a little off, this may not."""
     own = read_header(path).grid
     if grid.dimensions == 3 and not same_place(grid, own):
         check_same_grid(grid, own, path)
