@@ -19,6 +19,7 @@ def inspection_text(inspection: Inspection) -> str:
         f"channels  {', '.join(inspection.channels)}",
         f"labels    {', '.join(inspection.labels)}",
     ]
+    lines += _cases(inspection)
     lines += [f"concluded: {said.what} is {said.value} ({said.because})" for said in inspection.inferences[:_SHOWN]]
     lines += [_finding(finding) for finding in inspection.findings[:_SHOWN]]
     if len(inspection.findings) > _SHOWN:
@@ -67,6 +68,30 @@ def configuration_text(configuration: Configuration) -> str:
 
 def _finding(finding: Finding) -> str:
     return f"{finding.severity}: {finding.where}: {finding.what}; {finding.mend}"
+def _cases(inspection: Inspection) -> list[str]:
+    """Return a table of what the cases that could be read hold: the least, the median and the largest."""
+    read = [fact for fact in inspection.cases if fact.channels]
+    if not read:
+        return []
+    rows: list[tuple[str, ...]] = [("", "least", "median", "largest")]
+    rows.append(("voxels (z, y, x)", *_three([fact.shape for fact in read])))
+    rows.append(("spacing in mm", *_three([fact.spacing_mm for fact in read])))
+    for number, name in enumerate(inspection.channels):
+        values = [fact.channels[number] for fact in read if number < len(fact.channels)]
+        ends = [[(c.minimum, c.mean, c.maximum)[place] for c in values] for place in range(3)]
+        shown = (min(ends[0]), sorted(ends[1])[len(values) // 2], max(ends[2])) if values else ()
+        rows.append((f"intensity {name}", *(f"{value:.4g}" for value in shown)))
+    voxels = sorted(sum(count.voxels for file in fact.values for count in file if count.value) for fact in read)
+    rows.append(("label voxels", *(str(v) for v in (voxels[0], voxels[len(voxels) // 2], voxels[-1]))))
+    widths = [max(len(row[column]) for row in rows if column < len(row)) for column in range(4)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
+
+
+def _three(rows: Sequence[Sequence[float]]) -> tuple[str, str, str]:
+    columns = list(zip(*rows, strict=True))
+    return _axes([min(column) for column in columns]), _axes(_medians(rows)), _axes([max(column) for column in columns])
+
+
 
 
 def _count(number: int, what: str) -> str:

@@ -43,6 +43,16 @@ class Workspace:
         return self.root / "inspection.json"
 
     @property
+    def previews(self) -> Path:
+        """Small pictures of the cases (Previews)."""
+        return self.root / "previews.json"
+
+    @property
+    def inspection_page(self) -> Path:
+        """The inspection for people."""
+        return self.root / "inspect.html"
+
+    @property
     def fingerprint(self) -> Path:
         """The dataset in numbers (Fingerprint)."""
         return self.root / "fingerprint.json"

@@ -102,6 +102,23 @@ class Inspection:
         return tuple(f for f in self.findings if f.severity == "error")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """A picture of a case: PNG in base64. `stamp` is that of its facts."""
+
+    stamp: str
+    png: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Previews:
+    """Pictures of the cases, kept so that unchanged cases need not be read again."""
+
+    schema: ClassVar[str] = "autoseg.previews/1"
+
+    pictures: tuple[Preview, ...]
+
+
 def refuse_errors(inspection: Inspection) -> None:
     """Raise the first error of an inspection as the one line a user sees; do nothing when there is none.
 

@@ -41,6 +41,9 @@ figure { margin: 1rem 0; }
 figure svg, figure img { display: block; max-width: 100%; height: auto; }
 figure img { border-radius: .5rem; }
 figcaption { font-size: .9rem; margin-top: .35rem; max-width: 46rem; }
+.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); gap: 1rem; }
+.pictures figure { margin: 0; } .pictures img { width: 100%; image-rendering: pixelated; }
+.pictures figcaption { overflow-wrap: anywhere; }
 .legend { display: flex; flex-wrap: wrap; gap: .25rem 1.1rem; font-size: .92rem; max-width: none; }
 .legend i { display: inline-block; width: .8em; height: .8em; border-radius: .2em; margin-right: .35em; }
 details { margin: .75rem 0; } summary { cursor: pointer; }

@@ -1,21 +1,24 @@
 """Look at a dataset folder: how it is understood, and what is wrong with it."""
 
+import base64
 from collections.abc import Mapping
 from pathlib import Path
 
 from autoseg.core.errors import AutosegError
+from autoseg.core.files import write_text
 from autoseg.core.records import read_record, write_record
 from autoseg.core.workspace import Workspace
 from autoseg.datasets.doctor import examine_dataset
-from autoseg.datasets.inspection import CaseFacts, Finding, Inspection, Severity
+from autoseg.datasets.inspection import CaseFacts, Finding, Inspection, Preview, Previews, Severity
 from autoseg.datasets.options import Options
 from autoseg.datasets.understand import Understanding, study
+from autoseg.reporting.inspection import inspection_page
 
 _ORDER: Mapping[Severity, int] = {"error": 0, "warning": 1, "note": 2}
 
 
 def inspect(dataset_folder: Path, workspace: Workspace, options: Options) -> Inspection:
-    """Read every case once, write `dataset.json` and `inspection.json` into the workspace, return the inspection.
+    """Read every case once, write records and `inspect.html` into the workspace, return the inspection.
 
     Files that an earlier inspection read and that have not changed since (name, size, time) are not read again. The
     findings are ordered by severity.
@@ -24,11 +27,28 @@ def inspect(dataset_folder: Path, workspace: Workspace, options: Options) -> Ins
         AutosegError: the folder is not understood; nothing is written then.
 
     """
+    pictures = _pictures(workspace)
     understanding = study(dataset_folder, options, _known(workspace))
     inspection = _inspection(understanding)
     write_record(workspace.dataset, understanding.dataset)
     write_record(workspace.findings, inspection)
+    stamps = {fact.stamp for fact in (*inspection.cases, *inspection.test_cases)}
+    kept = {stamp: png for stamp, png in {**pictures, **understanding.previews}.items() if stamp in stamps}
+    shown = tuple(Preview(stamp=stamp, png=base64.b64encode(png).decode("ascii")) for stamp, png in kept.items())
+    write_record(workspace.previews, Previews(pictures=shown))
+    write_text(workspace.inspection_page, inspection_page(inspection, understanding.dataset, kept))
     return inspection
+
+
+def _pictures(workspace: Workspace) -> dict[str, bytes]:
+    """Return the pictures that an earlier inspection drew, by stamp."""
+    if not workspace.previews.exists():
+        return {}
+    try:
+        earlier = read_record(workspace.previews, Previews)
+    except AutosegError:
+        return {}
+    return {picture.stamp: base64.b64decode(picture.png) for picture in earlier.pictures}
 
 
 def _known(workspace: Workspace) -> Mapping[str, CaseFacts]:
