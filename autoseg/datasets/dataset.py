@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from autoseg.imaging.reading import STRICT, ReadOptions
 from planners.fingerprint import Label
 
 ReferenceKind = Literal["map", "structures", "instances"]
@@ -41,6 +42,7 @@ class Dataset:
     `overlapping`: structures share voxels, so no single map can hold them.
     `merge_instances`: every value above 0 is one object of the one label.
     `stacks`: names of cases that are consecutive slices of one volume, in their order.
+    `reading`: what the readers were allowed.
     """
 
     schema: ClassVar[str] = "autoseg.dataset/1"
@@ -58,6 +60,7 @@ class Dataset:
     reference_kind: ReferenceKind = "map"
     merge_instances: bool = False
     stacks: tuple[tuple[str, ...], ...] = ()
+    reading: ReadOptions = STRICT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

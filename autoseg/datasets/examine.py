@@ -14,7 +14,7 @@ from autoseg.core.errors import AutosegError
 from autoseg.datasets.alignment import turn_gains
 from autoseg.datasets.dataset import Case, ReferenceKind
 from autoseg.datasets.inspection import CaseFacts, ChannelFacts, Finding, ValueCount
-from autoseg.datasets.load import load_channels, load_placed_label
+from autoseg.datasets.load import load_channels, load_placed_label, refuse_labels_of_mended
 from autoseg.datasets.preview import preview_png
 from autoseg.datasets.thumbnail import thumbnail
 from autoseg.imaging.dicom_labels import file_of
@@ -26,6 +26,8 @@ from autoseg.imaging.geometry import (
     orientation_code,
     orthonormal,
 )
+from autoseg.imaging.read import ending_of
+from autoseg.imaging.reading import STRICT, ReadOptions
 from autoseg.imaging.volume import Grid, Volume
 
 _SAMPLED_VOXELS = 1 << 14
@@ -46,11 +48,12 @@ class Examination:
     reference_kind: ReferenceKind
     stamp: str
     preview: bool = False
+    reading: ReadOptions = STRICT
 
 
-def stamp_of(folder: Path, case: Case, reference_kind: ReferenceKind) -> str:
-    """Return what changes when a file of the case does: names, sizes and modification times, digested."""
-    digest = hashlib.sha256(reference_kind.encode())
+def stamp_of(folder: Path, case: Case, reference_kind: ReferenceKind, reading: ReadOptions = STRICT) -> str:
+    """Return what changes when a file of the case, or how it is read, does: names, sizes and times, digested."""
+    digest = hashlib.sha256(f"{reference_kind}{'' if reading == STRICT else reading}".encode())
     for name in (*case.images, *case.references):
         for path in _files(file_of(folder / name)):
             stat = path.stat()
@@ -61,7 +64,8 @@ def stamp_of(folder: Path, case: Case, reference_kind: ReferenceKind) -> str:
 
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
-        return sorted(entry for entry in path.iterdir() if entry.is_file())
+        entries = path.rglob("*") if ending_of(path) else path.iterdir()
+        return sorted(entry for entry in entries if entry.is_file())
     if path.suffix.lower() in _DETACHED:
         return sorted(path.parent.glob(f"{glob.escape(path.stem)}.*"))
     return [path] if path.exists() else []
@@ -78,13 +82,14 @@ class Reading:
 def examine(task: Examination) -> Reading:
     """Read a case completely; what is wrong with its files becomes findings, not errors."""
     try:
-        channels = load_channels(task.folder, task.case.images)
+        channels = load_channels(task.folder, task.case.images, task.reading)
     except AutosegError as error:
         return Reading(facts=_unreadable(task, _finding(task.folder, error)), preview=b"")
     image = channels.volume
-    labels = _read_labels(task, image.grid)
+    labels = _read_labels(task, image.grid, mended=bool(image.notes))
     findings = [_moved(name, task.case.images[0]) for name in channels.resampled]
     findings += _skewed(image.grid, task.case.images[0])
+    findings += [_mended(task.case.images[0], note) for note in image.notes]
     facts = CaseFacts(
         name=task.case.name,
         stamp=task.stamp,
@@ -115,7 +120,7 @@ class _Labels:
     findings: tuple[Finding, ...]
 
 
-def _read_labels(task: Examination, grid: Grid) -> _Labels:
+def _read_labels(task: Examination, grid: Grid, *, mended: bool) -> _Labels:
     values: list[tuple[ValueCount, ...]] = []
     findings: list[Finding] = []
     together: NDArray[np.integer[Any]] | None = None
@@ -125,7 +130,8 @@ def _read_labels(task: Examination, grid: Grid) -> _Labels:
             values.append(())
             continue
         try:
-            placed = load_placed_label(task.folder / name, grid)
+            refuse_labels_of_mended(task.folder / name, mended=mended)
+            placed = load_placed_label(task.folder / name, grid, task.reading)
         except AutosegError as error:
             findings.append(_finding(task.folder, error))
             values.append(())
@@ -162,6 +168,11 @@ def _unreadable(task: Examination, finding: Finding) -> CaseFacts:
         turns=(),
         findings=(finding,),
     )
+
+
+def _mended(name: str, note: str) -> Finding:
+    mend = "nothing to do if that is what you allowed; the source may have the image without this fault"
+    return Finding(severity="warning", where=name, what=note, mend=mend)
 
 
 def _displaced(image: Grid, label: Grid, name: str) -> list[Finding]:

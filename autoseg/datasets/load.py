@@ -19,20 +19,21 @@ from autoseg.imaging.geometry import (
     oriented_like,
 )
 from autoseg.imaging.read import read_image, read_label
+from autoseg.imaging.reading import STRICT, ReadOptions
 from autoseg.imaging.volume import Grid, Volume
 
 LEAST_COVERED = 0.5
 """A channel that shows less than half of the reference channel's field of view is of another part of the body."""
 
 
-def load_image(folder: Path, images: tuple[str, ...]) -> Volume:
+def load_image(folder: Path, images: tuple[str, ...], options: ReadOptions = STRICT) -> Volume:
     """Return the channels of a case as one volume on the grid of the first, as `load_channels` does.
 
     Raises:
         AutosegError: a file cannot be read, or a channel does not cover the first.
 
     """
-    return load_channels(folder, images).volume
+    return load_channels(folder, images, options).volume
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -43,19 +44,20 @@ class Channels:
     resampled: tuple[str, ...]
 
 
-def load_channels(folder: Path, images: tuple[str, ...]) -> Channels:
+def load_channels(folder: Path, images: tuple[str, ...], options: ReadOptions = STRICT) -> Channels:
     """Return the channels of a case on the grid of the first; 3D channels on other grids are resampled linearly.
 
     Raises:
         AutosegError: a file cannot be read; pictures differ in size; a channel covers less than half of the first.
 
     """
-    first = read_image(folder / images[0])
+    first = read_image(folder / images[0], options)
     if len(images) == 1:
         return Channels(volume=first, resampled=())
-    arrays, resampled = [first.array], []
+    arrays, resampled, notes = [first.array], [], list(first.notes)
     for name in images[1:]:
-        volume = read_image(folder / name)
+        volume = read_image(folder / name, options)
+        notes += volume.notes
         if volume.grid.shape != first.grid.shape or not _same(first.grid, volume.grid):
             what = f"another grid than {Path(images[0]).name} ({_shape(volume.grid)} against {_shape(first.grid)})"
             if 2 in (first.grid.dimensions, volume.grid.dimensions):
@@ -68,7 +70,8 @@ def load_channels(folder: Path, images: tuple[str, ...]) -> Channels:
             resampled.append(name)
         arrays.append(volume.array)
     array = np.concatenate([part.astype(np.float32, copy=False) for part in arrays])
-    return Channels(volume=Volume(array=array, grid=first.grid), resampled=tuple(resampled))
+    volume = Volume(array=array, grid=first.grid, notes=tuple(dict.fromkeys(notes)))
+    return Channels(volume=volume, resampled=tuple(resampled))
 
 
 def _resampled(volume: Volume, grid: Grid) -> Volume:
@@ -105,12 +108,24 @@ class PlacedLabel:
     grid: Grid
 
 
-def load_label(path: Path, grid: Grid) -> NDArray[np.integer[Any]]:
+def load_label(path: Path, grid: Grid, options: ReadOptions = STRICT) -> NDArray[np.integer[Any]]:
     """Return a label map (z, y, x) on the grid of its image, as `load_placed_label` does."""
-    return load_placed_label(path, grid).array
+    return load_placed_label(path, grid, options).array
 
 
-def load_placed_label(path: Path, grid: Grid) -> PlacedLabel:
+def refuse_labels_of_mended(path: Path, *, mended: bool) -> None:
+    """Refuse the structures of a SEG or RTSTRUCT on a series that was resampled: they miss the new slices.
+
+    Raises:
+        AutosegError: the label was drawn on the slices as they were.
+
+    """
+    if mended and is_structure(path):
+        what = "was drawn on the slices before they were resampled"
+        raise AutosegError.at(path, what, "mend the series with a DICOM tool first, or give its labels as label maps")
+
+
+def load_placed_label(path: Path, grid: Grid, options: ReadOptions = STRICT) -> PlacedLabel:
     """Return a label map (z, y, x) on the grid of its image, and where its own file places it.
 
     A map whose voxels are the image's in another order (axes swapped or reversed) is put into the image's order: it is
@@ -122,7 +137,7 @@ def load_placed_label(path: Path, grid: Grid) -> PlacedLabel:
     """
     if is_structure(path):
         return PlacedLabel(array=read_structure(path, grid), grid=grid)
-    volume = read_label(path)
+    volume = read_label(path, options)
     if grid.dimensions == 3:
         volume = oriented_like(volume, grid)
     check_same_grid(grid, volume.grid, path, MOST_CORNER_DISPLACEMENT_VOXELS)

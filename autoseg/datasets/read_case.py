@@ -38,7 +38,7 @@ def read_case(dataset: Dataset, case: Case) -> CaseArrays:
 
     """
     folder = Path(dataset.folder)
-    image = load_image(folder, case.images)
+    image = load_image(folder, case.images, dataset.reading)
     if len(image.array) != len(dataset.channels):
         what = f"{len(image.array)} channels where {len(dataset.channels)} are expected"
         raise AutosegError.at(folder / case.images[0], what, f"give the channels {', '.join(dataset.channels)}")
@@ -74,7 +74,7 @@ def read_reference(dataset: Dataset, case: Case, grid: Grid) -> NDArray[np.integ
 
 
 def _mask(dataset: Dataset, path: Path, grid: Grid) -> NDArray[np.bool_]:
-    found = load_label(path, grid)
+    found = load_label(path, grid, dataset.reading)
     moved = [value for value, target in dataset.value_map if target == 0]
     if moved:
         return np.asarray((found != 0) & ~np.isin(found, moved))
@@ -82,7 +82,7 @@ def _mask(dataset: Dataset, path: Path, grid: Grid) -> NDArray[np.bool_]:
 
 
 def _label_map(dataset: Dataset, path: Path, grid: Grid) -> NDArray[np.integer[Any]]:
-    found = load_label(path, grid)
+    found = load_label(path, grid, dataset.reading)
     if dataset.merge_instances:
         return (found > 0).astype(np.int16) * np.int16(dataset.labels[0].values[0])
     low, high = int(found.min()), int(found.max())

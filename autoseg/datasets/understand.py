@@ -9,6 +9,7 @@ from autoseg.core.errors import AutosegError
 from autoseg.core.runtime import progress, run_parallel
 from autoseg.datasets.arrangement import Arrangement
 from autoseg.datasets.dataset import Case, Dataset, Inference
+from autoseg.datasets.declaration import declare, read_declaration, with_declared
 from autoseg.datasets.examine import Examination, examine, stamp_of
 from autoseg.datasets.inspection import CaseFacts, Finding
 from autoseg.datasets.layouts import arrange
@@ -17,6 +18,7 @@ from autoseg.datasets.options import Options
 from autoseg.datasets.stacks import find_stack
 from autoseg.datasets.values import Meaning, conclude
 from autoseg.datasets.workers import bytes_on_disk, workers_for
+from autoseg.imaging.reading import ReadOptions
 
 _WORTH_WORKERS_BYTES = 256 << 20
 """Below this many bytes on disk, starting worker processes takes longer than they save."""
@@ -62,8 +64,11 @@ def study(folder: Path, options: Options, known: Mapping[str, CaseFacts]) -> Und
         AutosegError: the folder is not understood.
 
     """
+    declared = read_declaration(folder, options)
+    options = with_declared(options, declared)
     arrangement = _unique_names(arrange(list_folder(folder), options), folder)
-    facts, test_facts, previews = _examine(folder, arrangement, known)
+    arrangement = declare(arrangement, folder, options, declared)
+    facts, test_facts, previews = _examine(folder, arrangement, known, options.reading)
     meaning = conclude(arrangement, facts, options)
     channels, said, channel_findings = _channels(arrangement, facts)
     stack = _stack(arrangement.cases, facts)
@@ -83,6 +88,7 @@ def study(folder: Path, options: Options, known: Mapping[str, CaseFacts]) -> Und
         reference_kind=arrangement.reference_kind,
         merge_instances=meaning.merge_instances,
         stacks=(stack,) if stack else (),
+        reading=options.reading,
     )
     own = [finding for fact in facts for finding in fact.findings]
     tests = [
@@ -102,14 +108,21 @@ def study(folder: Path, options: Options, known: Mapping[str, CaseFacts]) -> Und
 
 
 def _examine(
-    folder: Path, arrangement: Arrangement, known: Mapping[str, CaseFacts]
+    folder: Path, arrangement: Arrangement, known: Mapping[str, CaseFacts], reading: ReadOptions
 ) -> tuple[tuple[CaseFacts, ...], tuple[CaseFacts, ...], dict[str, bytes]]:
     """Read every case whose files are not known yet, labelled ones first; the first of them give pictures."""
     cases = (*arrangement.cases, *arrangement.test_cases)
     kind = arrangement.reference_kind
-    stamps = [stamp_of(folder, case, kind) for case in cases]
+    stamps = [stamp_of(folder, case, kind, reading) for case in cases]
     tasks = [
-        Examination(folder=folder, case=case, reference_kind=kind, stamp=stamp, preview=number < _MOST_PREVIEWS)
+        Examination(
+            folder=folder,
+            case=case,
+            reference_kind=kind,
+            stamp=stamp,
+            preview=number < _MOST_PREVIEWS,
+            reading=reading,
+        )
         for number, (case, stamp) in enumerate(zip(cases, stamps, strict=True))
         if stamp not in known
     ]

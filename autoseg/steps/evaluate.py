@@ -201,7 +201,7 @@ def _with_labels_found(pairs: tuple[_Pair, ...], given: tuple[Label, ...]) -> _T
         return _Task(labels=given, pairs=pairs)
     sources = [source for pair in pairs for source in (pair.source, pair.prediction) if source]
     names = names_in(sources)
-    if all(source.kind != "map" for source in sources):
+    if names and all(source.kind != "map" for source in sources):
         labels = tuple(Label(name=name, values=(number,)) for number, name in enumerate(names, start=1))
         return _Task(labels=labels, pairs=pairs)
     return _with_values_found(pairs, {s.number: s.name for source in sources for s in source.structures if s.number})
@@ -267,7 +267,7 @@ def _reference(pair: _Pair, task: _Task) -> tuple[Integers, Grid]:
     if task.dataset is None or pair.case is None:
         msg = f"case {pair.name} has neither a label map nor a dataset"
         raise ValueError(msg)
-    grid = read_header(Path(task.dataset.folder) / pair.case.images[0]).grid
+    grid = read_header(Path(task.dataset.folder) / pair.case.images[0], task.dataset.reading).grid
     return read_reference(task.dataset, pair.case, grid), grid
 
 
