@@ -18,7 +18,7 @@ from autoseg.core.presets import EvaluateOptions
 from autoseg.core.runtime import process_seconds, say
 from autoseg.core.stopping import StoppedError
 from autoseg.datasets.options import Options as Reading
-from autoseg.options import Page, PlanAndTrainOptions, PlanCommand, PredictCommand, Talk, TrainCommand, parse_bytes
+from autoseg.options import Page, PlanAndTrainOptions, PlanCommand, PredictCommand, Talk, TrainCommand
 
 _FLAT = Parameter(name="*")
 
@@ -84,9 +84,14 @@ def predict(
         model=options.model,
         output=options.output,
         device=options.device,
+        preset=options.chosen_preset,
         mirror=options.mirror,
-        max_ram_bytes=parse_bytes(options.max_ram),
+        configurations=options.chosen_configurations,
+        max_ram_bytes=options.max_ram_bytes,
         format=options.format,
+        probabilities=options.probabilities,
+        strict=options.strict,
+        reading=options.reading,
     )
     record = step.predict(wanted)
     kept = f", {len(record.skipped)} of them from before" if record.skipped else ""
@@ -163,6 +168,7 @@ def inspect(
     opened = groundwork.open_place(dataset, workspace)
     inspection = groundwork.looked(opened, reading)
     _tell(talk, inspection, texts.inspection_text(inspection))
+    say(f"pictures: {_short(opened.inspection_page)}")
     if inspection.errors:
         return EXIT_FINDINGS
     _next(f"autoseg fingerprint {_short(opened.root)}")

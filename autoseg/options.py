@@ -8,6 +8,7 @@ from typing import Annotated, Literal, TypedDict
 from cyclopts import Parameter
 
 from autoseg.core.errors import AutosegError
+from autoseg.datasets.options import Allowed
 from planners.recipe import Budget
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -133,8 +134,15 @@ class TrainCommand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PredictCommand:
-    """What `autoseg predict` must and may be told."""
+class PredictCommand(Allowed):
+    """What `autoseg predict` must and may be told.
+
+    Attributes:
+        allow_resample: put a DICOM series with missing slices, uneven distances or gantry tilt on a regular grid.
+        allow_missing_chunks: take absent chunks of an OME-Zarr for empty space; they may be lost ones.
+        spacing_mm: voxel size of NPY and NPZ files in mm, slowest axis first: Z,Y,X or Y,X.
+
+    """
 
     model: Path
     """A workspace after training, its model folder, or a model of nnU-Net's: its results folder or exported zip."""
@@ -145,14 +153,55 @@ class PredictCommand:
     device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
 
+    preset: Literal["fast", "default", "best"] = "default"
+    """How much work: fast, default or best; `autoseg show MODEL` prints what each takes and gives."""
+
+    fast: bool = False
+    """The same as --preset fast."""
+
+    best: bool = False
+    """The same as --preset best."""
+
+    configurations: str = "auto"
+    """Which networks predict together: auto (what the model says), or names such as 2d,3d_fullres."""
+
     mirror: Annotated[bool | None, Parameter(negative="--no-mirror")] = None
-    """Average over mirrored views: slower, sometimes better; by default as the model says."""
+    """Average over mirrored views: slower, sometimes better; by default as preset and model say."""
+
+    probabilities: bool = False
+    """Write probabilities, too: OUTPUT/probabilities/CASE.b2nd, a compressed array (label, z, y, x)."""
+
+    strict: bool = False
+    """Refuse images unlike those that the model was trained on, instead of warning."""
 
     max_ram: str = "auto"
     """Memory that prediction may take, such as 4G or 800M; auto: three quarters of what is free."""
 
-    format: Literal["nifti", "dicom-seg"] = "nifti"
-    """Label maps of DICOM series: NIfTI, or DICOM SEG for a PACS; other images keep their own format."""
+    format: Literal["nifti", "dicom-seg", "sr"] = "nifti"
+    """Of a DICOM series: NIfTI, a DICOM SEG, or a SEG with a structured report of the volumes (sr)."""
+
+    @property
+    def chosen_preset(self) -> Literal["fast", "default", "best"]:
+        """The preset that --preset, --fast and --best mean.
+
+        Raises:
+            AutosegError: they contradict each other.
+
+        """
+        fast, best = self.fast or self.preset == "fast", self.best or self.preset == "best"
+        if fast and best:
+            raise AutosegError.at("--preset", "fast and best at once", "give one of them")
+        return "fast" if fast else "best" if best else "default"
+
+    @property
+    def max_ram_bytes(self) -> int | None:
+        """Memory that prediction may take, None for what is free; errors as `parse_bytes`."""
+        return parse_bytes(self.max_ram)
+
+    @property
+    def chosen_configurations(self) -> tuple[str, ...]:
+        """Names of the configurations that predict together, () for those that the model names."""
+        return parse_configurations(self.configurations)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,10 @@ RECORDS = "records"
 class CasePrediction:
     """One predicted case: what went in, what came out. `file` is relative to the output folder.
 
-    `output_digest` is the SHA-256 of the file, "" where an older version wrote the record.
+    `output_digest` is the SHA-256 of the file, "" where an older version wrote the record. `estimated_seconds` and
+    `estimated_bytes`, of the whole process, were said before the case began; `peak_memory_bytes` is the most that the
+    process ever held. Of `windows`, `windows_skipped` took no network, because it had seen the same window before.
+    `probabilities` is the record of the stored ones, relative to the output folder.
     """
 
     schema: ClassVar[str] = "autoseg.case-prediction/1"
@@ -32,6 +35,11 @@ class CasePrediction:
     peak_memory_bytes: int
     warnings: tuple[str, ...]
     measurements: tuple[Measurement, ...]
+    estimated_seconds: float | None = None
+    estimated_bytes: int | None = None
+    windows: int | None = None
+    windows_skipped: int | None = None
+    probabilities: str | None = None
     use: str = DISCLAIMER
 
 
@@ -55,6 +63,9 @@ class PredictionRecord:
     device: str
     precision: str
     mirror: bool
+    preset: str = "default"
+    configurations: tuple[str, ...] = ()
+    networks: int | None = None
     cases: tuple[CasePrediction, ...]
     skipped: tuple[str, ...]
     failed: tuple[FailedCase, ...]

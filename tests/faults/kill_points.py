@@ -128,10 +128,19 @@ def contents(output: Path) -> dict[str, object]:
             continue
         if path.name == "prediction.json":
             record = read_record(path, PredictionRecord)
-            cases = tuple(dataclasses.replace(case, seconds=0, peak_memory_bytes=0) for case in record.cases)
+            cases = tuple(
+                dataclasses.replace(case, seconds=0, peak_memory_bytes=0, estimated_seconds=0, estimated_bytes=0)
+                for case in record.cases
+            )
             found[path.name] = dataclasses.replace(record, cases=cases, skipped=())
         elif path.suffix == ".json":
-            found[path.name] = dataclasses.replace(read_record(path, CasePrediction), seconds=0, peak_memory_bytes=0)
+            found[path.name] = dataclasses.replace(
+                read_record(path, CasePrediction),
+                seconds=0,
+                peak_memory_bytes=0,
+                estimated_seconds=0,
+                estimated_bytes=0,
+            )
         else:
             found[path.name] = path.read_bytes()
     return found
