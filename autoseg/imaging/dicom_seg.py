@@ -114,7 +114,8 @@ def grid_of_frames(paths: Sequence[Path]) -> Grid:
     positions = np.array([frame.position for frame, _ in frames], np.float64)
     depths = np.sort(positions @ normal)
     gaps = np.diff(depths)[np.diff(depths) > _SAME_SLICE_MM]
-    step_mm = min(float(gaps.min()), first.between_mm or np.inf) if gaps.size else thickness_mm
+    # What the header calls the spacing is often not that of the frames; neighbouring slices of a structure are.
+    step_mm = float(gaps.min()) if gaps.size else thickness_mm
     alike = all(same == size and frame.spacing == first.spacing for frame, same in frames)
     if not alike or np.ptp((positions - np.outer(positions @ normal, normal)), axis=0).max() > _SAME_SLICE_MM:
         mend = "give a dataset with its images as references"
