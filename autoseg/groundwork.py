@@ -228,6 +228,13 @@ def forget(workspace: Workspace) -> None:
         path.unlink(missing_ok=True)
 
 
+def forget_stop(workspace: Workspace) -> None:
+    """Remove a request to finish that no training has seen: it was meant for an earlier call."""
+    if workspace.stop_file.exists():
+        say(f"{workspace.stop_file}: left from an earlier call, removed")
+        workspace.stop_file.unlink(missing_ok=True)
+
+
 def forget_training(workspace: Workspace, configuration: str, fold: int) -> None:
     """Remove one training, so that it starts anew."""
     shutil.rmtree(workspace.training(configuration, fold), ignore_errors=True)

@@ -14,6 +14,7 @@ from autoseg.groundwork import (
     fingerprinted,
     folded,
     forget,
+    forget_stop,
     looked,
     planned,
     preprocessed,
@@ -56,7 +57,7 @@ def plan_and_train(
 
     Raises:
         AutosegError: the dataset or an option is at fault.
-        StoppedError: a signal asked to stop; the next call goes on from there.
+        StoppedError: a signal asked to leave; the next call goes on from there.
 
     """
     job = _settle(dataset, options, running_seconds)
@@ -99,6 +100,7 @@ def _settle(dataset: Path, options: PlanAndTrainOptions, running_seconds: float)
     say(f"budget {budget.because}")
     workspace = open_workspace(options.workspace or default_root(dataset), dataset, options.seed)
     say(f"workspace {workspace.root}")
+    forget_stop(workspace)
     if options.force:
         forget(workspace)
     ledger = Ledger(workspace.budget, budget.budget.seconds, running_seconds)

@@ -12,18 +12,21 @@ from autoseg.core.runtime import logged_step, say
 from autoseg.core.scores import Scores
 from autoseg.core.workspace import Workspace
 from autoseg.datasets.dataset import Folds
-from autoseg.groundwork import chosen_configurations, folded, forget_training
+from autoseg.groundwork import chosen_configurations, folded, forget_stop, forget_training
 from autoseg.learning.machine import choose_device
 from autoseg.learning.model_files import plan_outputs
+from autoseg.learning.validation import VALIDATION_SHARE
 from autoseg.options import ChosenBudget, FoldChoice, TrainCommand, choose_budget, describe_seconds
 from autoseg.steps.evaluate import score_validation
 from autoseg.steps.predict import predict_validation
-from autoseg.steps.train import VALIDATION_SHARE, TrainingRecord, TrainOptions, machine_of, train, write_model
+from autoseg.steps.train import TrainingRecord, TrainOptions, machine_of, train, write_model
 from planners.fingerprint import Fingerprint
 from planners.prediction import prediction_seconds
 
 REPORT_S = 15.0
 """Choosing, drawing the report and leaving Python; measured on two slow cores, most of it matplotlib."""
+EARLIEST = 0.85
+"""Share of its budget that a job uses at least, or says why not."""
 SAFETY = 1.3
 """Validation may take this much longer than expected before the job misses its time."""
 
@@ -63,7 +66,7 @@ def train_networks(job: Job, wanted: list[tuple[str, int]]) -> tuple[NetworkResu
             networks_left=len(wanted) - position,
             after_seconds=reserve_s,
         )
-        record = _trained(job, name, fold, seconds)
+        record, asked_to_finish = _trained(job, name, fold, seconds)
         scores = _validated(job, record)
         dice = scores.summary()
         results.append(
@@ -78,10 +81,36 @@ def train_networks(job: Job, wanted: list[tuple[str, int]]) -> tuple[NetworkResu
         )
         shown = "undefined" if dice.mean is None else f"{dice.mean:.4f}"
         say(f"{name} fold {fold}: mean Dice {shown} over {len(scores.cases)} validation cases")
+        if asked_to_finish:
+            if wanted[position + 1 :]:
+                say(f"asked to finish: {len(wanted) - position - 1} more are not trained; the same command trains them")
+            break
+        if position == len(wanted) - 1:
+            _say_if_early(job, results, validations_s[0])
     return tuple(results)
 
 
-def _trained(job: Job, configuration: str, fold: int, seconds: float | None) -> TrainingRecord:
+def _say_if_early(job: Job, results: list[NetworkResult], expected_s: float) -> None:
+    """Say why a job ends well before its time, after its last network.
+
+    A training keeps the time that validation is expected to take. What is left of it cannot be trained on: the rate is
+    down to zero by then.
+    """
+    budget_s, taken_s = job.budget.budget.seconds, job.ledger.validation_seconds
+    spent_s = job.ledger.overhead_seconds + sum(result.training_seconds for result in results) + REPORT_S
+    if budget_s is None or spent_s >= EARLIEST * budget_s:
+        return
+    why = "everything was trained by an earlier call"
+    if taken_s is not None:
+        why = f"validation took {describe_seconds(taken_s)} of the {describe_seconds(expected_s)} kept for it"
+    say(
+        f"ends after {describe_seconds(spent_s)} of {describe_seconds(budget_s)}: {why}; more time would gain nothing,"
+        " as the schedule has annealed to its end"
+    )
+
+
+def _trained(job: Job, configuration: str, fold: int, seconds: float | None) -> tuple[TrainingRecord, bool]:
+    """Train a network, and return its record and whether somebody asked in this call to finish."""
     options = TrainOptions(
         configuration=configuration,
         fold=fold,
@@ -94,8 +123,11 @@ def _trained(job: Job, configuration: str, fold: int, seconds: float | None) -> 
         forget_training(job.workspace, configuration, fold)
     if seconds is not None:
         say(f"training {configuration} fold {fold}: {describe_seconds(seconds)}")
+    path = job.workspace.training(configuration, fold) / "training.json"
+    before = read_record(path, TrainingRecord) if path.exists() else None
     with job.ledger.training(), logged_step(job.workspace.run_log, "train", **asdict(options)):
-        return train(job.workspace, options)
+        record = train(job.workspace, options)
+    return record, record.asked_to_finish and record != before
 
 
 def _validated(job: Job, record: TrainingRecord) -> Scores:
@@ -151,6 +183,7 @@ def train_one(workspace: Workspace, options: TrainCommand) -> TrainingRecord:
         device=device.type,
         seed=options.seed,
     )
+    forget_stop(workspace)
     with logged_step(workspace.run_log, "train", **asdict(task)):
         record = train(workspace, task)
     ledger = Ledger(workspace.budget, None, 0.0)  # never saved: a step called by hand is outside any job's time

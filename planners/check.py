@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
-from planners.plan import Augmentation, Configuration, Normalization, Plan, Schedule, Stage
+from planners.plan import Augmentation, Configuration, Convergence, Normalization, Plan, Schedule, Stage
 
 # nnU-Net halves an axis while both halves keep 4 voxels: 2048 pixels, its largest start, make nine stages and a
 # bottleneck. Deeper networks see nothing more.
@@ -15,6 +15,8 @@ FEATURES_MAX = 2048
 CLASSES_MAX = 4096
 # nnU-Net's rate for SGD is 0.01; above 1 every optimiser diverges.
 LEARNING_RATE_MAX = 1.0
+# A curve of three numbers and its noise need a point each.
+POINTS_MIN = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +174,24 @@ def _schedule(schedule: Schedule) -> Iterator[Problem]:
     yield from _at_least("steps_per_epoch", schedule.steps_per_epoch, 1)
     if schedule.steps is not None:
         yield from _at_least("steps", schedule.steps, 1)
+    if schedule.convergence is not None:
+        if schedule.steps is None:
+            yield Problem(field="steps", what="a training that ends by its validation curve needs the most it may have")
+        for problem in _convergence(schedule.convergence):
+            yield Problem(field=f"convergence.{problem.field}", what=problem.what)
+
+
+def _convergence(rule: Convergence) -> Iterator[Problem]:
+    for name, least in (("warmup_steps", 0), ("steps_min", 1), ("points_min", POINTS_MIN), ("agreeing", 1)):
+        yield from _at_least(name, getattr(rule, name), least)
+    if not 0 < rule.anneal_share <= 1:
+        yield Problem(field="anneal_share", what=f"{rule.anneal_share:g} is not above 0 and at most 1")
+    if not 1 < rule.horizon < math.inf:
+        yield Problem(field="horizon", what=f"{rule.horizon:g} times the steps is no longer training")
+    if not 0 < rule.noise_min <= rule.noise_max < 1:
+        what = f"{rule.noise_min:g} to {rule.noise_max:g} is not a range above 0 and below 1"
+        yield Problem(field="noise_min", what=what)
+    yield from _between("unlearned", rule.unlearned, 0.0, 1.0)
 
 
 def _between(field: str, value: float, low: float, high: float) -> Iterator[Problem]:

@@ -8,7 +8,7 @@ from planners.coarse import Coarse
 from planners.fingerprint import Fingerprint
 from planners.fit import Fit
 from planners.patch import Space, Task
-from planners.plan import Configuration, Decision, Normalization
+from planners.plan import Configuration, Convergence, Decision, Normalization, Schedule
 from planners.recipe import Budget, Recipe
 from planners.spacing import is_anisotropic, median_per_axis, permuted, working_spacing
 
@@ -317,10 +317,28 @@ def _augmentation(configuration: Configuration, findings: Findings) -> Decision:
     )
 
 
+def _ending(name: str, schedule: Schedule, rule: Convergence) -> Decision:
+    return Decision(
+        configuration=name,
+        parameter="end of training",
+        value=f"when validation rises no more, after {schedule.steps} steps at the latest; then annealed over"
+        f" {rule.anneal_share:.0%} of the steps so far",
+        rule=f"a saturating curve is fitted to validation Dice from {rule.steps_min} steps on; enough when training on"
+        f" to {rule.horizon:g} times the steps would add less than the noise around it, {rule.noise_min:g} to"
+        f" {rule.noise_max:g}, by {rule.agreeing} validations in a row",
+        because="no budget was given; a fold without a labelled validation case trains all of the steps",
+        rejected="a fixed number of steps: nnU-Net's are ten to fifty times too many on easy tasks; stopping at a"
+        " plateau without annealing: tumours gain most in the final decay",
+    )
+
+
 def _learning(configuration: Configuration, fit: Fit | None) -> Iterator[Decision]:
     schedule = configuration.schedule
     adam = schedule.optimizer == "adamw"
     length = "to the end of the budget" if schedule.steps is None else f"over {schedule.steps} steps"
+    if schedule.convergence is not None:
+        yield _ending(configuration.name, schedule, schedule.convergence)
+        length = f"over the last {schedule.convergence.anneal_share / (1 + schedule.convergence.anneal_share):.0%}"
     yield Decision(
         configuration=configuration.name,
         parameter="learning rate",

@@ -5,7 +5,18 @@ from types import MappingProxyType
 
 from planners.fingerprint import ChannelFingerprint, Fingerprint
 from planners.plan import Normalization, Scheme
-from planners.recipe import WINDOWS_HU, Recipe
+from planners.recipe import Recipe
+
+# Displayed HU ranges by their clinical names: (lower, upper) = level -/+ width/2. Source: common radiology presets
+# (soft tissue W400 L40, lung W1500 L-600, bone W1800 L400, brain W80 L40).
+WINDOWS_HU: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {
+        "soft-tissue": (-160.0, 240.0),
+        "lung": (-1350.0, 150.0),
+        "bone": (-500.0, 1300.0),
+        "brain": (0.0, 80.0),
+    }
+)
 
 # Channel names that say how to normalise, lower case. Source: nnU-Net, map_channel_name_to_normalization.
 _SCHEME_BY_NAME: Mapping[str, Scheme] = MappingProxyType(

@@ -68,11 +68,33 @@ class Augmentation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Convergence:
+    """When a training without a budget has learned enough, and how it then ends; planners/convergence.py has the rule.
+
+    The rate rises over `warmup_steps`, stays until validation promises less than its noise, and anneals to zero over
+    `anneal_share` of the steps so far. A curve counts from `steps_min` steps and `points_min` validations on, once
+    `agreeing` of them in a row say enough. What training on to `horizon` times the steps would gain is held against
+    the noise of Dice around the curve, taken as at least `noise_min` and at most `noise_max`. A structure whose Dice
+    is below `unlearned` has not begun to be learned.
+    """
+
+    warmup_steps: int
+    anneal_share: float
+    steps_min: int
+    points_min: int
+    agreeing: int
+    horizon: float
+    noise_min: float
+    noise_max: float
+    unlearned: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
     """Optimiser and learning rate over progress, which runs from 0 to 1 by steps or by the clock.
 
-    `steps` None: the budget's clock decides. `warmup` is the fraction of progress with a rising rate.
-    `validation_cases` whole cases are predicted at each of `validations` moments spread over the run.
+    `steps` None: the budget's clock decides. `warmup` is the fraction of progress with a rising rate. With a
+    `convergence` training ends by its validation curve, after `steps` at the latest.
     """
 
     optimizer: Literal["adamw", "sgd"]
@@ -88,6 +110,7 @@ class Schedule:
     foreground_fraction: float
     steps: int | None
     steps_per_epoch: int
+    convergence: Convergence | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,12 +70,15 @@ def wanted_steps(train_seconds: float, recipe: Recipe) -> int:
 
 
 def schedule(budget: Budget, recipe: Recipe) -> Schedule:
-    """Return the recipe's schedule for a budget: its steps, the clock (steps None), or the recipe's own length."""
+    """Return the recipe's schedule for a budget: its steps, the clock (steps None), or else the recipe's own length.
+
+    Only without a budget does the validation curve of a recipe that has a rule for it decide.
+    """
     if budget.steps is not None:
         per_epoch = max(1, min(recipe.schedule.steps_per_epoch, budget.steps // 10))
-        return replace(recipe.schedule, steps=budget.steps, steps_per_epoch=per_epoch)
+        return replace(recipe.schedule, steps=budget.steps, steps_per_epoch=per_epoch, convergence=None)
     if budget.seconds is not None:
-        return replace(recipe.schedule, steps=None)
+        return replace(recipe.schedule, steps=None, convergence=None)
     return replace(recipe.schedule, steps=recipe.steps_without_budget)
 
 

@@ -78,6 +78,11 @@ class Workspace:
         return self.root / "budget.json"
 
     @property
+    def stop_file(self) -> Path:
+        """A file that a user puts here to have the training that runs anneal shortly and finish."""
+        return self.root / "STOP"
+
+    @property
     def provenance(self) -> Path:
         """Which steps are finished, with which inputs (Provenance)."""
         return self.root / "provenance.json"
@@ -86,6 +91,11 @@ class Workspace:
     def run_log(self) -> Path:
         """One JSON line per step run: arguments, versions, seconds."""
         return self.root / "run.jsonl"
+
+    @property
+    def selection(self) -> Path:
+        """What predicts, and why (Selection)."""
+        return self.root / "selection.json"
 
     @property
     def report(self) -> Path:

@@ -16,6 +16,8 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from autoseg.core.files import write_bytes
+from autoseg.learning.annealing import Annealing
+from planners.convergence import Point
 
 INDEX_NAME = "checkpoint.json"
 
@@ -25,6 +27,8 @@ class Progress:
     """How far a training is: steps done, working seconds spent, losses so far skipped as non-finite.
 
     `identity` is the digest of what the training depends on (plan, cases, seed); another one cannot be resumed.
+    `epoch_step` is the step of the last epoch that was ended; `points` is the validation curve that decides when a
+    training without a budget ends, and `annealing` how it ends once that is decided.
     """
 
     identity: str
@@ -32,6 +36,9 @@ class Progress:
     seconds: float
     skipped: int
     finished: bool
+    epoch_step: int = 0
+    points: tuple[Point, ...] = ()
+    annealing: Annealing | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +89,15 @@ def _progress(entry: Mapping[str, object]) -> Progress | None:
     numbers = entry.get("progress")
     if not isinstance(numbers, dict):
         return None
+    points, annealing = numbers.get("points", ()), numbers.get("annealing")
     try:
-        return Progress(**numbers)
+        return Progress(
+            **numbers
+            | {
+                "points": tuple(Point(**point) for point in points),
+                "annealing": None if annealing is None else Annealing(**annealing),
+            }
+        )
     except TypeError:
         return None
 

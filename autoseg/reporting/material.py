@@ -38,11 +38,19 @@ class TrainingPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingCurve:
-    """One training, finished or not."""
+    """One training, finished or not; `schedule` says how the learning rate went and why it ended, once it has."""
 
     configuration: str
     fold: int
     points: tuple[TrainingPoint, ...]
+    schedule: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ending:
+    """What the report takes from training.json."""
+
+    schedule: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,10 +135,17 @@ def _optional(path: Path, kind: type[T]) -> T | None:
 def _trainings(folder: Path) -> tuple[TrainingCurve, ...]:
     return tuple(
         TrainingCurve(
-            configuration=path.parent.parent.name, fold=_fold(path.parent), points=_lines(path, TrainingPoint)
+            configuration=path.parent.parent.name,
+            fold=_fold(path.parent),
+            points=_lines(path, TrainingPoint),
+            schedule=_schedule(path.with_name("training.json")),
         )
         for path in sorted(folder.glob("*/fold_*/progress.jsonl"))
     )
+
+
+def _schedule(path: Path) -> str:
+    return msgspec.json.decode(path.read_bytes(), type=_Ending).schedule if path.is_file() else ""
 
 
 def _validated(folder: Path) -> tuple[Validated, ...]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from autoseg.imaging.volume import Grid
 from autoseg.reporting.charts import PALETTE
 from planners.fingerprint import Label
-from planners.recipe import WINDOWS_HU
+from planners.normalization import WINDOWS_HU
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -256,6 +256,7 @@ def _training(curve: TrainingCurve, plan: Plan | None) -> str:
         f"{last.samples_per_s:.1f} samples per second",
         waiting,
         f"largest memory {mebibytes(last.peak_memory_bytes)}",
+        curve.schedule,
     )
     drawn = curves(losses, scores, f"training of {curve.configuration}, fold {curve.fold}")
     caption = "Loss on training patches; Dice on a few whole validation cases, on the network's grid."

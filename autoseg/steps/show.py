@@ -16,13 +16,18 @@ RESEARCH_USE = "research use, not a diagnosis"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownNetwork:
-    """One trained network of a model; `validation_dice` is None where nothing was validated."""
+    """One trained network of a model; `validation_dice` is None where nothing was validated.
+
+    `finished` is False for what a stopped training left; `schedule` says how the learning rate went and why it ended.
+    """
 
     configuration: str
     fold: int
     steps: int
     training_seconds: float
     validation_dice: float | None
+    finished: bool = True
+    schedule: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +105,8 @@ def model_card(place: Path) -> ModelCard:
                 steps=network.steps,
                 training_seconds=network.seconds,
                 validation_dice=network.validation_dice,
+                finished=network.finished,
+                schedule=network.schedule,
             )
             for network in record.networks
         ),
@@ -117,10 +124,13 @@ def card_text(card: ModelCard) -> str:
     ]
     for network in card.networks:
         dice = "not validated" if network.validation_dice is None else f"validation Dice {network.validation_dice:.4f}"
+        if not network.finished:
+            dice = "unfinished: training was stopped; the same command goes on"
         lines.append(
             f"network        {network.configuration} fold {network.fold}: {network.steps} steps,"
             f" {network.training_seconds:.0f} s, {dice}"
         )
+        lines += [f"trained by     {network.schedule}"] if network.schedule else []
     return "\n".join([*lines, card.use])
 
 

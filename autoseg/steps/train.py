@@ -2,60 +2,46 @@
 
 import hashlib
 import json
-import math
 import resource
 import sys
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import nn
 
 from autoseg.core.errors import AutosegError
 from autoseg.core.files import write_text
 from autoseg.core.plans import read_plan
 from autoseg.core.records import encode, read_record, write_record
 from autoseg.core.runtime import digest_bytes, digest_file, say
-from autoseg.core.stopping import stop_on_signals
+from autoseg.core.stopping import stop_on_request
 from autoseg.core.version import VERSION
 from autoseg.core.workspace import Workspace
 from autoseg.datasets.dataset import Fold, Folds
-from autoseg.imaging.metrics import confusion_counts, dice
 from autoseg.imaging.store import CaseStore
 from autoseg.learning.feeding import Feeder, FeedOptions, MemorySource
 from autoseg.learning.machine import choose_device, measure_machine, training_dtype
 from autoseg.learning.model_files import (
+    MODEL_NAME,
     ModelRecord,
     NetworkFile,
     TrainedNetwork,
+    load_model_record,
     plan_outputs,
     save_model,
     save_network,
 )
-from autoseg.learning.sliding_window import WindowPredictor
-from autoseg.learning.training import Epoch, Hooks, TrainingTask, ValidationDice, train_network
-from autoseg.learning.windows import window_starts
+from autoseg.learning.training import Epoch, Hooks, TrainingResult, TrainingTask, train_network
+from autoseg.learning.validation import Validator
 from planners.fingerprint import Fingerprint
 from planners.plan import Configuration, Plan
 from planners.recipe import Machine
 
-VALIDATION_SHARE = 0.05
-"""Whole-case validation takes at most this share of the training's seconds."""
-VALIDATION_CASES = 8
-VALIDATIONS_PLANNED = 10
-"""Under a budget each in-training validation keeps to this part of the share, so that large cases cost no overrun."""
-VALIDATION_LEAST_S = 1.0
-VALIDATION_BYTES = 1 << 29
-"""Cases with more logits than this are left to the validation after training, which streams them."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainOptions:
-    """What to train and how long: `steps`, or `seconds` of working time; neither: the plan's steps."""
+    """What to train and how long: `steps`, or `seconds` of working time; neither: as the plan's schedule says."""
 
     configuration: str
     fold: int
@@ -67,7 +53,11 @@ class TrainOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRecord:
-    """How one training went. `schedule` says in words what the learning rate followed."""
+    """How one training went. `schedule` says in words what the learning rate followed, and why it ended when it did.
+
+    `finished` is False for what a stop left: weights that were never annealed or validated; the same command goes on.
+    `asked_to_finish`: somebody wanted the end before the schedule did, and it annealed shortly.
+    """
 
     schema: ClassVar[str] = "autoseg.training/1"
 
@@ -85,6 +75,8 @@ class TrainingRecord:
     network: NetworkFile
     configuration_sha256: str = ""
     """Of the configuration that the network was built from; a plan made anew since then does not describe it."""
+    finished: bool = True
+    asked_to_finish: bool = False
 
 
 def machine_of(workspace: Workspace, device: torch.device) -> Machine:
@@ -101,9 +93,11 @@ def machine_of(workspace: Workspace, device: torch.device) -> Machine:
 def train(workspace: Workspace, options: TrainOptions) -> TrainingRecord:
     """Train one network, resuming where an earlier call left off; a finished training is returned as it is.
 
+    SIGUSR1, or a file `STOP` in the workspace, makes it anneal shortly and finish.
+
     Raises:
         AutosegError: a step before this one is missing, or the fold does not exist.
-        StoppedError: a signal asked to stop; the state is saved.
+        StoppedError: a signal asked to leave; the state is saved, and the network so far is a model if there is none.
 
     """
     plan = read_plan(workspace.plan)
@@ -114,7 +108,7 @@ def train(workspace: Workspace, options: TrainOptions) -> TrainingRecord:
     record_path = task.folder / "training.json"
     if record_path.exists():
         record = read_record(record_path, TrainingRecord)
-        if record.identity == task.identity:
+        if record.finished and record.identity == task.identity:
             write_model(workspace)
             return record
     source = MemorySource(CaseStore(workspace.preprocessed(options.configuration)))
@@ -127,12 +121,27 @@ def train(workspace: Workspace, options: TrainOptions) -> TrainingRecord:
         seed=task.seed,
         stream=options.fold,
     )
-    validator = _Validator(task, source, fold.validation)
-    with stop_on_signals() as stop, Feeder(source, feed) as feeder:
-        log = _Log(task.folder / "progress.jsonl", f"{options.configuration} fold {options.fold}")
-        hooks = Hooks(validate=validator, log=log, stop=stop, peak_memory_bytes=peak_memory_bytes)
+    with stop_on_request(workspace.stop_file) as stop, Feeder(source, feed) as feeder:
+        validator = Validator(task, source, fold.validation, stop)
+        if task.convergence is not None and not validator.can_judge:
+            say(f"no validation case says when to end: trains the {task.steps} steps of the recipe")
+            task = replace(task, convergence=None)
+        hooks = Hooks(
+            validate=validator,
+            log=_Log(task.folder / "progress.jsonl", f"{options.configuration} fold {options.fold}"),
+            stop=stop,
+            peak_memory_bytes=peak_memory_bytes,
+            keep=lambda result: _keep(workspace, task, options, result),
+        )
         result = train_network(task, feeder, hooks)
+        if not result.finished:
+            say(f"stopped after {result.steps} steps: {_left_behind(workspace)}")
         stop.check()
+    return _write(workspace, task, options, result)
+
+
+def _write(workspace: Workspace, task: TrainingTask, options: TrainOptions, result: TrainingResult) -> TrainingRecord:
+    """Put a network, finished or not, into the model folder, and write its record."""
     trained = TrainedNetwork(
         configuration=options.configuration,
         fold=options.fold,
@@ -140,15 +149,35 @@ def train(workspace: Workspace, options: TrainOptions) -> TrainingRecord:
         steps=result.steps,
         seconds=round(result.seconds, 3),
         validation_dice=None,
+        finished=result.finished,
     )
-    record = _record(task, options, trained, save_network(workspace.model, trained), result.skipped)
-    write_record(record_path, record)
+    file = replace(save_network(workspace.model, trained), schedule=schedule_text(task, result))
+    record = _record(task, options, trained, file, result)
+    write_record(task.folder / "training.json", record)
     write_model(workspace)
     return record
 
 
+def _keep(workspace: Workspace, task: TrainingTask, options: TrainOptions, result: TrainingResult) -> None:
+    """Leave a usable model at every checkpoint, unless there is a finished one: that is better."""
+    if not _has_finished_network(workspace.model):
+        _write(workspace, task, options, result)
+
+
+def _has_finished_network(model: Path) -> bool:
+    return (model / MODEL_NAME).is_file() and any(network.finished for network in load_model_record(model).networks)
+
+
+def _left_behind(workspace: Workspace) -> str:
+    if _has_finished_network(workspace.model):
+        return f"{workspace.model} keeps the finished model that it had"
+    if not (workspace.model / MODEL_NAME).exists():
+        return "too early to leave a model"
+    return f"{workspace.model} predicts with what was learned so far, neither annealed nor validated"
+
+
 def write_model(workspace: Workspace, configuration: str | None = None) -> ModelRecord | None:
-    """Write `model/model.json` from the trainings that are finished; None while there is none.
+    """Write `model/model.json` from the trainings that are finished, else from those that are not; None without any.
 
     `configuration` chooses which predicts; by default the first of the plan that has a network.
     """
@@ -158,11 +187,12 @@ def write_model(workspace: Workspace, configuration: str | None = None) -> Model
         for chosen in plan.configurations
         for path in sorted((workspace.root / "training" / chosen.name).glob("fold_*/training.json"))
     ]
-    networks = tuple(
+    existing = tuple(
         record.network
         for record in records
         if (workspace.model / record.network.file).is_file() and _fits(record, plan.configuration(record.configuration))
     )
+    networks = tuple(network for network in existing if network.finished) or existing
     if not networks:
         return None
     name = configuration or networks[0].configuration
@@ -174,6 +204,10 @@ def write_model(workspace: Workspace, configuration: str | None = None) -> Model
         mirror_axes=plan.configuration(name).augmentation.mirror_axes,
     )
     save_model(workspace.model, model, plan, read_record(workspace.fingerprint, Fingerprint))
+    named = {network.file for network in networks}
+    for path in workspace.model.glob("*-step_*.safetensors"):  # what stopped trainings left, and finished ones replaced
+        if path.name not in named:
+            path.unlink(missing_ok=True)
     return model
 
 
@@ -196,17 +230,19 @@ def _fold(workspace: Workspace, index: int) -> Fold:
 
 def _task(workspace: Workspace, plan: Plan, fold: Fold, options: TrainOptions, machine: Machine) -> TrainingTask:
     configuration = plan.configuration(options.configuration)
-    steps = options.steps
+    steps, convergence = options.steps, None
     if steps is None and options.seconds is None:
-        steps = configuration.schedule.steps
+        steps, convergence = configuration.schedule.steps, configuration.schedule.convergence
     if (steps is None) == (options.seconds is None):
-        raise AutosegError.at("train", "neither steps nor seconds, or both", "give --steps or --budget, one of them")
+        raise AutosegError.at(
+            "train", "neither steps nor seconds, or both", "give --steps or --budget, or plan with --budget none"
+        )
     dtype = training_dtype(machine)
     parts = (
         encode(configuration),
         encode(fold),
         digest_file(workspace.fingerprint).encode(),
-        f"{options.seed} {steps} {dtype} {machine.device} {plan.target}".encode(),
+        f"{options.seed} {'up to ' if convergence else ''}{steps} {dtype} {machine.device} {plan.target}".encode(),
     )
     return TrainingTask(
         configuration=configuration,
@@ -220,14 +256,13 @@ def _task(workspace: Workspace, plan: Plan, fold: Fold, options: TrainOptions, m
         seconds=options.seconds,
         folder=workspace.training(options.configuration, options.fold),
         identity=hashlib.sha256(b"\n".join(parts)).hexdigest(),
+        convergence=convergence,
     )
 
 
 def _record(
-    task: TrainingTask, options: TrainOptions, trained: TrainedNetwork, network: NetworkFile, skipped: int
+    task: TrainingTask, options: TrainOptions, trained: TrainedNetwork, network: NetworkFile, result: TrainingResult
 ) -> TrainingRecord:
-    schedule = task.configuration.schedule
-    followed = f"{task.steps} steps" if task.steps is not None else f"{task.seconds:.0f} s of working time"
     return TrainingRecord(
         configuration=options.configuration,
         fold=options.fold,
@@ -238,11 +273,25 @@ def _record(
         steps=trained.steps,
         seconds=trained.seconds,
         seconds_allowed=options.seconds,
-        skipped_steps=skipped,
-        schedule=f"{schedule.optimizer}, {schedule.decay} decay from {schedule.learning_rate:g} over {followed}",
+        skipped_steps=result.skipped,
+        schedule=network.schedule,
         network=network,
         configuration_sha256=digest_bytes(encode(task.configuration)),
+        finished=result.finished,
+        asked_to_finish=result.annealing is not None and result.annealing.asked,
     )
+
+
+def schedule_text(task: TrainingTask, result: TrainingResult) -> str:
+    """Return in words what the learning rate followed, and why the training ended when it did."""
+    schedule, annealing = task.configuration.schedule, result.annealing
+    planned = f"{task.steps} steps" if task.steps is not None else f"{task.seconds:.0f} s of working time"
+    text = f"{schedule.optimizer}, {schedule.decay} decay from {schedule.learning_rate:g} over {planned}"
+    if task.convergence is not None:
+        text = f"{schedule.optimizer}, {schedule.learning_rate:g} until validation rises no more, {planned} at most"
+    if annealing is not None:
+        text += f"; annealed from step {annealing.start} to {annealing.end}, because {annealing.because}"
+    return text if result.finished else f"{text}; stopped at step {result.steps}"
 
 
 class _Log:
@@ -262,83 +311,5 @@ class _Log:
             f"{self._title}: step {epoch.step}, {100 * epoch.progress:.0f} %, loss {loss}, validation Dice {score}, "
             f"data {epoch.data_seconds:.1f} s, compute {epoch.compute_seconds:.1f} s"
         )
-
-
-class _Validator:
-    """Dice on a few whole validation cases, on the network's grid, within a share of the training's time."""
-
-    def __init__(self, task: TrainingTask, source: MemorySource, names: tuple[str, ...]) -> None:
-        self._task = task
-        self._source = source
-        self._names = names[:: max(1, len(names) // VALIDATION_CASES)][:VALIDATION_CASES]
-        self._chosen: tuple[str, ...] | None = None
-        self._started = time.monotonic()
-        self._spent = 0.0
-        self._last = 0.0
-
-    def __call__(self, network: nn.Module) -> ValidationDice | None:
-        if self._chosen is None:
-            self._chosen = self._affordable(network.eval())
-        started = time.monotonic()
-        allowed = VALIDATION_SHARE * (started - self._started)
-        if not self._chosen or self._spent + self._last > max(allowed, VALIDATION_LEAST_S):
-            return None
-        task = self._task
-        predictor = WindowPredictor(
-            (network.eval(),), task.configuration, task.outputs, task.device, task.dtype, target=task.target
-        )
-        labels = task.outputs - 1 if task.target == "labels" else task.outputs
-        totals = np.zeros((labels, 2))
-        for name in self._chosen:
-            totals += self._case_dice(predictor, name, labels)
-        means = tuple(float(total / count) if count else None for total, count in totals)
-        defined = [value for value in means if value is not None]
-        self._last = time.monotonic() - started
-        self._spent += self._last
-        return ValidationDice(mean=float(np.mean(defined)) if defined else None, per_label=means)
-
-    def _affordable(self, network: nn.Module) -> tuple[str, ...]:
-        """Return the cases whose logits fit in memory and that together keep one validation within its time."""
-        task = self._task
-        patch = task.configuration.patch
-        window = torch.zeros((1, task.channels, *patch), device=task.device)
-        window_s = math.inf
-        with torch.no_grad(), torch.autocast(task.device.type, task.dtype, enabled=task.dtype != torch.float32):
-            for _ in range(3):  # the first call prepares the device
-                started = time.monotonic()
-                network(window).sum().item()
-                window_s = min(window_s, time.monotonic() - started)
-        allowed = float("inf")
-        if task.seconds is not None:
-            allowed = max(VALIDATION_LEAST_S, VALIDATION_SHARE * task.seconds / VALIDATIONS_PLANNED)
-        chosen = []
-        for name in self._names:
-            shape = self._source.shape(name)
-            flat = 3 - len(patch)
-            edges = zip(shape[flat:], patch, strict=True)
-            windows = math.prod(len(window_starts(max(length, edge), edge)) for length, edge in edges)
-            allowed -= window_s * windows * math.prod(shape[:flat])
-            if allowed < 0:
-                break
-            if task.outputs * math.prod(shape) * 4 <= VALIDATION_BYTES:
-                chosen.append(name)
-        return tuple(chosen)
-
-    def _case_dice(self, predictor: WindowPredictor, name: str, labels: int) -> NDArray[np.float64]:
-        """Return (labels, 2): Dice and 1 where it is defined, zeros where it is not."""
-        shape = self._source.shape(name)
-        logits = predictor.logits(self._source.read_image(name, (0, 0, 0), shape))
-        reference = self._source.read_label(name, (0, 0, 0), shape)
-        result = np.zeros((labels, 2))
-        if self._task.target == "labels":
-            counts = confusion_counts(logits.argmax(0), np.maximum(reference[0], 0), labels + 1)
-            values = [dice(*(int(counts[kind][label]) for kind in range(3))) for label in range(1, labels + 1)]
-        else:
-            values = []
-            for label in range(labels):
-                binary = confusion_counts((logits[label] > 0).astype(np.int64), (reference[label] > 0).astype(int), 2)
-                values.append(dice(*(int(binary[kind][1]) for kind in range(3))))
-        for label, value in enumerate(values):
-            if value is not None:
-                result[label] = value, 1
-        return result
+        if epoch.outlook is not None:
+            say(f"{self._title}: {epoch.outlook}")

@@ -37,9 +37,9 @@ def train(folder: Path, dtype: torch.dtype, *, stop_after: int | None = None) ->
     )
     asked = iter(range(1000))
     hooks = Hooks(
-        validate=lambda _: None,
+        validate=lambda *_: None,
         log=lambda _: None,
-        stop=lambda: stop_after is not None and next(asked) >= stop_after,
+        stop=lambda: "leave" if stop_after is not None and next(asked) >= stop_after else None,
         peak_memory_bytes=lambda: 0,
     )
     with Feeder(ArraySource(), feed) as feeder:

@@ -133,6 +133,33 @@ def test_mistakes_of_a_schedule_are_named(changes: dict[str, object], expected: 
     assert problems(with_schedule(**changes)) == [f"{FIRST}.schedule.{expected}"]
 
 
+CONVERGENCE_MISTAKES = (
+    ({"warmup_steps": -1}, "warmup_steps: -1 is not 0 or more"),
+    ({"steps_min": 0}, "steps_min: 0 is not 1 or more"),
+    ({"points_min": 3}, "points_min: 3 is not 4 or more"),
+    ({"agreeing": 0}, "agreeing: 0 is not 1 or more"),
+    ({"anneal_share": 0.0}, "anneal_share: 0 is not above 0 and at most 1"),
+    ({"horizon": 1.0}, "horizon: 1 times the steps is no longer training"),
+    ({"noise_min": 0.1}, "noise_min: 0.1 to 0.01 is not a range above 0 and below 1"),
+    ({"unlearned": 2.0}, "unlearned: 2 is not 0 to 1"),
+)
+
+
+@pytest.mark.parametrize(("changes", "expected"), CONVERGENCE_MISTAKES)
+def test_mistakes_of_the_rule_for_the_end_are_named(changes: dict[str, object], expected: str) -> None:
+    rule = RECIPES["auto"].schedule.convergence
+    assert rule is not None
+    changed = replace(rule, **changes)  # type: ignore[arg-type]
+    assert problems(with_schedule(convergence=changed)) == [f"{FIRST}.schedule.convergence.{expected}"]
+    assert problems(with_schedule(convergence=rule)) == []
+
+
+def test_a_training_that_ends_by_its_curve_needs_the_most_steps_it_may_have() -> None:
+    rule = RECIPES["auto"].schedule.convergence
+    expected = "steps: a training that ends by its validation curve needs the most it may have"
+    assert problems(with_schedule(convergence=rule, steps=None)) == [f"{FIRST}.schedule.{expected}"]
+
+
 AUGMENTATION_MISTAKES = (
     ({"noise_probability": 1.5}, "noise_probability: 1.5 is not 0 to 1"),
     ({"scaling": (1.4, 0.7)}, "scaling: 1.4 to 0.7 is not a range from 0 upwards"),

@@ -145,6 +145,14 @@ class TestExplanation:
         assert "what it shows has no upright position".capitalize() in text
         assert "a step may take 1 s" not in text
 
+    def test_the_end_without_a_budget_is_explained(self) -> None:
+        text = explain(make_plan(fingerprint(), AUTO, Budget(), CPU))
+        assert "End of training: when validation rises no more, after 50000 steps at the latest" in text
+        assert "a fold without a labelled validation case trains all of the steps".capitalize()[1:] in text
+        assert "Rejected: a fixed number of steps" in text
+        assert "poly decay over the last 20%" in text
+        assert "End of training" not in explain(make_plan(fingerprint(), AUTO, Budget(seconds=900.0), CPU))
+
     def test_too_few_slices_are_explained(self) -> None:
         text = explain(make_plan(fingerprint((3, 256, 256), (8.0, 1.0, 1.0), 1), AUTO, Budget(), CPU))
         assert "3 slices, too few to learn from across slices" in text

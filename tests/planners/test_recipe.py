@@ -2,7 +2,8 @@
 
 import pytest
 
-from planners.recipe import RECIPES, WINDOWS_HU, Budget, Machine
+from planners.normalization import WINDOWS_HU
+from planners.recipe import RECIPES, Budget, Machine
 
 
 def test_recipes_are_known_by_their_names() -> None:

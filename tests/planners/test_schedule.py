@@ -59,8 +59,16 @@ def test_training_gets_its_share_of_the_time() -> None:
 def test_the_schedule_follows_the_budget() -> None:
     assert schedule(Budget(seconds=60.0), AUTO).steps is None
     assert schedule(Budget(), AUTO).steps == AUTO.steps_without_budget
+    assert schedule(Budget(), AUTO).convergence is not None
+    assert schedule(Budget(seconds=60.0), AUTO).convergence is schedule(Budget(steps=25), AUTO).convergence is None
     short = schedule(Budget(steps=25), AUTO)
     assert (short.steps, short.steps_per_epoch) == (25, 2)
+
+
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if name != "auto"])
+def test_nnunets_recipes_keep_its_steps_without_a_budget(recipe: str) -> None:
+    made = schedule(Budget(), RECIPES[recipe])
+    assert (made.steps, made.convergence) == (250_000, None)
 
 
 def test_loss_weights_halve_and_the_coarsest_is_zero() -> None:
