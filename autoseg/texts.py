@@ -60,6 +60,8 @@ def configuration_text(configuration: Configuration) -> str:
     features = "-".join(str(stage.features) for stage in configuration.stages)
     schedule = configuration.schedule
     length = "by the clock" if schedule.steps is None else f"{schedule.steps} steps"
+    if schedule.convergence is not None:
+        length = f"until validation rises no more, {schedule.steps} steps at most"
     return (
         f"{configuration.name}: {configuration.architecture} {features}, patch {_axes(configuration.patch)}, "
         f"batch {configuration.batch}, spacing {_axes(configuration.spacing_mm)} mm, {schedule.optimizer} {length}"

@@ -29,7 +29,8 @@ FINGERPRINT_NAME = "fingerprint.json"
 class NetworkFile:
     """One trained network: its file inside the model folder, and what it scored on its validation cases.
 
-    `finished` is False for what a stopped training left: weights that were neither annealed nor validated.
+    `finished` is False for what a stopped training left: weights that were neither annealed nor validated. `schedule`
+    says in words how the learning rate went and why training ended.
     """
 
     configuration: str
@@ -40,13 +41,7 @@ class NetworkFile:
     seconds: float
     validation_dice: float | None
     finished: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeepLargest:
-    """A step of postprocessing: of all voxels with one of these label values only the largest component is kept."""
-
-    values: tuple[int, ...]
+    schedule: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
