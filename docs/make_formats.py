@@ -28,6 +28,7 @@ class Format:
 FORMATS = (
     Format(file="workspace.json", record="autoseg.core.workspace.WorkspaceRecord"),
     Format(file="inspection.json", record="autoseg.datasets.inspection.Inspection"),
+    Format(file="autoseg.json beside the data", record="autoseg.datasets.declaration.Declaration"),
     Format(file="previews.json", record="autoseg.datasets.inspection.Previews"),
     Format(file="dataset.json", record="autoseg.datasets.dataset.Dataset"),
     Format(file="folds.json", record="autoseg.datasets.dataset.Folds"),

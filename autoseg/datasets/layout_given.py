@@ -4,12 +4,13 @@ from functools import partial
 from pathlib import PurePosixPath
 
 from autoseg.core.errors import AutosegError
-from autoseg.datasets.arrangement import Arrangement, case_of, numbered_channels
+from autoseg.datasets.arrangement import Arrangement, case_of, numbered_channels, structure_labels
 from autoseg.datasets.dataset import Inference
 from autoseg.datasets.listing import Item, Listing
-from autoseg.datasets.options import Options
+from autoseg.datasets.options import Options, named_patterns
 from autoseg.datasets.pairing import by_folder, lone_findings, pair
 from autoseg.datasets.pairing_in_space import pair_in_space
+from autoseg.datasets.structure_folders import read_structures
 
 
 def read(listing: Listing, options: Options) -> Arrangement | None:
@@ -24,6 +25,9 @@ def read(listing: Listing, options: Options) -> Arrangement | None:
     if options.images is None or options.labels is None:
         given, missing = ("--labels", "--images") if options.images is None else ("--images", "--labels")
         raise AutosegError.at(listing.folder, f"{given} without {missing}", "give both, or neither")
+    named = named_patterns(options.labels)
+    if named:
+        return _structures(listing, options.images, named)
     labels = by_folder(_matching(listing, options.labels, "--labels"))
     taken = {item.path for item in labels}
     images = by_folder([item for item in _matching(listing, options.images, "--images") if item.path not in taken])
@@ -38,6 +42,24 @@ def read(listing: Listing, options: Options) -> Arrangement | None:
         channels=numbered_channels(cases),
         inferences=(said, rule),
         findings=tuple(lone_findings(pairing, options.labels)),
+    )
+
+
+def _structures(listing: Listing, images: str, named: dict[str, str]) -> Arrangement:
+    """Return the cases of images and one pattern per structure."""
+    labels = {name: by_folder(_matching(listing, pattern, "--labels")) for name, pattern in named.items()}
+    taken = {item.path for items in labels.values() for item in items}
+    items = by_folder([item for item in _matching(listing, images, "--images") if item.path not in taken])
+    found = read_structures(items, PurePosixPath(), labels)
+    said = Inference(what="layout", value=f"{images} with {len(named)} structures", because="--images and --labels")
+    return Arrangement(
+        layout="given",
+        cases=found.cases,
+        channels=numbered_channels(found.cases),
+        labels=structure_labels(found.names),
+        reference_kind="structures",
+        inferences=(said, *found.inferences),
+        findings=found.findings,
     )
 
 

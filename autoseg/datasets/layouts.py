@@ -15,6 +15,7 @@ from autoseg.datasets import (
     layout_given,
     layout_list,
     layout_nnunet,
+    layout_pattern,
     layout_suffix,
 )
 from autoseg.datasets.arrangement import Arrangement, shown
@@ -29,6 +30,7 @@ Layout = Callable[[Listing, Options], Arrangement | None]
 LAYOUTS: Mapping[str, Layout] = MappingProxyType(
     {
         "list": layout_list.read,
+        "pattern": layout_pattern.read,
         "DICOM": layout_dicom.read,
         "given": layout_given.read,
         "Decathlon": layout_decathlon.read,

@@ -46,7 +46,7 @@ def conclude(arrangement: Arrangement, facts: Sequence[CaseFacts], options: Opti
     if options.merge_instances:
         return _merged(totals)
     if arrangement.labels is not None:
-        return Meaning(labels=arrangement.labels, findings=_undeclared(arrangement, facts))
+        return _declared(arrangement, arrangement.labels, facts, totals, options)
     return _undeclared_labels(facts, totals, where, options)
 
 
@@ -61,6 +61,24 @@ def _places(cases: Sequence[Case], facts: Sequence[CaseFacts]) -> Mapping[int, s
 
 
 # ------------------------------------------------------------------------------------- a label map per case
+def _declared(
+    arrangement: Arrangement,
+    labels: tuple[Label, ...],
+    facts: Sequence[CaseFacts],
+    totals: Counter[int],
+    options: Options,
+) -> Meaning:
+    """Hold the files to the declared labels; gray levels of a picture may stand for the numbers 0, 1, 2."""
+    values = {0, *(value for label in labels for value in label.values)}
+    if not set(totals) <= values:
+        where = _places(arrangement.cases, facts)
+        value_map, said, findings = _gray_levels(totals, where, options)
+        mapped = dict(value_map)
+        if value_map and {mapped.get(value, value) for value in totals} <= values:
+            return Meaning(labels=labels, value_map=value_map, inferences=tuple(said), findings=tuple(findings))
+    return Meaning(labels=labels, findings=_undeclared(arrangement, facts))
+
+
 def _undeclared(arrangement: Arrangement, facts: Sequence[CaseFacts]) -> tuple[Finding, ...]:
     """Return an error for every file with a value that the folder's own description does not declare."""
     declared = {0, *(value for label in arrangement.labels or () for value in label.values)}
