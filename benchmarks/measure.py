@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 _POLL_S = 0.1
 
@@ -19,13 +20,14 @@ class Measured:
     peak_total_bytes: int
 
 
-def measure(command: Sequence[str]) -> Measured:
+def measure(command: Sequence[str], output: IO[str] | None = None) -> Measured:
     """Run `command` in a session of its own and poll all processes of that session until it ends.
 
-    Standard output and error go where ours go. A process that starts a session of its own is not seen.
+    Standard output and error go to `output`, by default where ours go. A process that starts a session of its own is
+    not seen.
     """
     started = time.monotonic()
-    process = subprocess.Popen(command, start_new_session=True)
+    process = subprocess.Popen(command, start_new_session=True, stdout=output, stderr=output)
     peak_process = peak_total = 0
     while process.poll() is None:
         found = [_memory(pid) for pid in _members(process.pid)]
