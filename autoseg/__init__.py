@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Unpack
 from autoseg.core.version import VERSION
 
 if TYPE_CHECKING:
+    from autoseg.learning.presets import PresetName
     from autoseg.model import Model
     from autoseg.options import Device, PlanAndTrainKeywords
     from autoseg.pipeline import RunResult
@@ -40,8 +41,10 @@ def plan_and_train(folder: Path | str, **options: "Unpack[PlanAndTrainKeywords]"
     return run(Path(folder), PlanAndTrainOptions(**options), Options())
 
 
-def load_model(path: Path | str, device: "Device" = "auto") -> "Model":
+def load_model(path: Path | str, device: "Device" = "auto", preset: "PresetName" = "default") -> "Model":
     """Load the model that `path` (a workspace or its `model` folder) holds, ready to predict arrays.
+
+    `preset` is "fast", "default" or "best".
 
     Raises:
         AutosegError: no model there, a damaged one, or a device this machine has not.
@@ -49,4 +52,4 @@ def load_model(path: Path | str, device: "Device" = "auto") -> "Model":
     """
     from autoseg.model import open_model
 
-    return open_model(Path(path), device)
+    return open_model(Path(path), device, preset)

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoseg.imaging.arrays import as_channels
-from autoseg.learning.inference import InferenceOptions, LabelMap, PreparedCase, Segmenter, make_segmenter
+from autoseg.learning.ensemble import Sink
+from autoseg.learning.inference import LabelMap, PreparedCase, Segmenter
 from autoseg.learning.machine import choose_device
-from autoseg.learning.model_files import load_networks
+from autoseg.learning.model_files import load_networks, plan_outputs
+from autoseg.learning.presets import PresetName, ready_model
 from autoseg.options import Device
 from planners.plan import Plan
 
@@ -55,6 +57,36 @@ class Model:
         """
         return self._finish(self._prepare(array, spacing_mm), len(spacing_mm))
 
+    def predict_probabilities(self, array: NDArray[Any], spacing_mm: Sequence[float]) -> NDArray[np.float32]:
+        """Return the probabilities of an image, all at once in memory: for small images.
+
+        Args:
+            array: as for `predict`.
+            spacing_mm: as for `predict`.
+
+        Returns:
+            float32 (k, z, y, x), for 2D images (k, y, x). Where labels exclude each other: background, then `labels`,
+            summing to one; where they overlap: `labels`, each on its own. Postprocessing does not change them.
+
+        Raises:
+            AutosegError: as `predict`.
+            ResourceError: too little memory.
+
+        """
+        prepared = self._prepare(array, spacing_mm)
+        mapping = prepared.members[0].mapping
+        result = np.zeros((plan_outputs(self.plan), *mapping.native_shape), np.float32)
+        if self.plan.target == "labels":
+            result[0] = 1
+        inside = mapping.crop(result)
+
+        def take(block: NDArray[np.float32], plane: int, row: int) -> None:
+            _, planes, rows, _ = block.shape
+            inside[:, plane : plane + planes, row : row + rows] = block
+
+        self.segmenter.segment(prepared, Sink(take=take))
+        return result[:, 0] if len(spacing_mm) == 2 else result
+
     def predict_iter(self, cases: Iterable[tuple[NDArray[Any], Sequence[float]]]) -> Iterator[LabelMap]:
         """Yield the label map of each (array, spacing_mm), in order; a few cases are prepared ahead in a thread."""
         source, waiting = iter(cases), deque[tuple[Future[PreparedCase], int]]()
@@ -78,16 +110,11 @@ class Model:
         return labels[0] if dimensions == 2 else labels
 
 
-def open_model(path: Path, device: Device) -> Model:
-    """Return the model that `path` is or holds, on `device`.
+def open_model(path: Path, device: Device, preset: PresetName = "default") -> Model:
+    """Return the model that `path` is or holds, on `device`, ready to predict with a preset.
 
     Raises:
         AutosegError: no model there, a damaged one, or a device this machine has not.
 
     """
-    loaded = load_networks(path, choose_device(device))
-    record = loaded.record
-    options = InferenceOptions(
-        mirror=record.mirror, postprocessing=record.postprocessing, configurations=loaded.configurations
-    )
-    return Model(segmenter=make_segmenter(loaded.plan, loaded.networks, options))
+    return Model(segmenter=ready_model(load_networks(path, choose_device(device)), preset))

@@ -38,7 +38,23 @@ def test_zeros_around_an_image_are_background(model):
     np.testing.assert_array_equal(model.predict(image, SPACING_MM), expected)
 
 
+def test_probabilities_sum_to_one_and_their_largest_is_the_label(tmp_path):
+    """A cropped image, in transposed axes, of a network with random weights."""
+    folder = make_model(tmp_path, transpose=(2, 0, 1), random=True)
+    random = autoseg.load_model(folder, device="cpu")
+    image = np.zeros((9, 20, 13), np.float32)
+    image[1:, 2:17, 1:12] = np.random.default_rng(0).normal(5, 1, (8, 15, 11))
+    found = random.predict_probabilities(image, SPACING_MM)
+    assert (found.shape, found.dtype) == ((3, 9, 20, 13), np.float32)
+    np.testing.assert_allclose(found.sum(axis=0), 1, atol=1e-6)
+    assert (found[0, 0] == 1).all()
+    labels = random.predict(image, SPACING_MM)
+    assert set(np.unique(labels)) == {0, 1, 7}
+    np.testing.assert_array_equal(np.array([0, 1, 7])[found.argmax(axis=0)], labels)
+
+
 def test_a_slice_gives_a_slice(flat):
+    assert flat.predict_probabilities(np.ones((9, 12)), (0.5, 0.5)).shape == (3, 9, 12)
     assert flat.predict(np.ones((9, 12)), (0.5, 0.5)).shape == (9, 12)
     assert flat.predict(np.ones((1, 9, 12)), (0.5, 0.5)).shape == (9, 12)
 
@@ -53,7 +69,8 @@ def test_cases_come_back_in_order(model):
     assert [label_map.shape for label_map in found] == shapes
 
 
-def test_threads_share_a_model(model):
+def test_threads_share_a_model(tmp_path):
+    model = autoseg.load_model(make_model(tmp_path, random=True), device="cpu")
     images = [np.random.default_rng(seed).random((6, 10 + seed, 12)) for seed in range(4)]
     alone = [model.predict(image, SPACING_MM) for image in images]
     together: list = [None] * 4
@@ -67,6 +84,7 @@ def test_threads_share_a_model(model):
     for thread in threads:
         thread.join()
     for one, other in zip(alone, together, strict=True):
+        assert set(np.unique(one)) == {0, 1, 7}
         np.testing.assert_array_equal(one, other)
 
 

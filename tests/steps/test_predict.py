@@ -19,10 +19,10 @@ from autoseg.core.errors import EXIT_PARTIAL, AutosegError, PartialError
 from autoseg.core.records import read_record, write_record
 from autoseg.core.workspace import Workspace
 from autoseg.datasets.dataset import Case, Dataset, Fold, Folds
+from autoseg.imaging.changes import Change
 from autoseg.imaging.dicom_labels import read_structure
 from autoseg.imaging.geometry import corner_displacement_voxels
 from autoseg.imaging.read import read_header, read_image
-from autoseg.imaging.changes import Change
 from autoseg.learning.model_files import (
     ModelRecord,
     TrainedNetwork,
@@ -59,7 +59,15 @@ def constant_network(planned, channels, outputs):
     return module
 
 
-def make_model(folder: Path, *, channels=1, dimensions=3, scheme="zscore", fold=0) -> Path:
+def random_network(planned, channels, outputs):
+    """A network as it is before training."""
+    torch.manual_seed(0)
+    return build_network(planned, channels, outputs).eval()
+
+
+def make_model(folder: Path, *, dimensions=3, scheme="zscore", fold=0, **more) -> Path:
+    """A model that paints its crop with the last label; with `random`, one that sees its image."""
+    channels = more.get("channels", 1)
     names = tuple(f"channel_{index}" for index in range(channels))
     planned = replace(
         configuration(dimensions), normalizations=tuple(Normalization(channel=name, scheme=scheme) for name in names)
@@ -67,7 +75,8 @@ def make_model(folder: Path, *, channels=1, dimensions=3, scheme="zscore", fold=
     if scheme == "ct":
         ct = {"lower": -100.0, "upper": 200.0, "mean": 50.0, "std": 50.0}
         planned = replace(planned, normalizations=(Normalization(channel=names[0], scheme="ct", **ct),))
-    module = constant_network(planned, channels, 1 + len(LABELS))
+    made = random_network if more.get("random") else constant_network
+    module = made(planned, channels, 1 + len(LABELS))
     trained = TrainedNetwork(
         configuration=planned.name, fold=fold, module=module, steps=1, seconds=1.0, validation_dice=None
     )
@@ -77,7 +86,7 @@ def make_model(folder: Path, *, channels=1, dimensions=3, scheme="zscore", fold=
         channels=names,
         labels=LABELS,
         target="labels",
-        transpose=(0, 1, 2),
+        transpose=more.get("transpose", (0, 1, 2)),
         configurations=(planned,),
         decisions=(),
     )
