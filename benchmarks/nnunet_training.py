@@ -1,7 +1,7 @@
 """nnU-Net's side of a comparison of models: small networks trained, and cases predicted, by nnunetv2 itself.
 
 Everything runs in the environment of a given Python, on its CPU device. nnU-Net's own plan is made narrower and given
-smaller patches by edits, and a trainer with few steps is put where nnU-Net looks for trainers.
+smaller patches by edits, and a trainer with few steps and no augmentation is put where nnU-Net looks for trainers.
 """
 
 import json
@@ -23,14 +23,21 @@ import pathlib
 
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoDA import nnUNetTrainerNoDA
 
 
 class {TRAINER}(nnUNetTrainer):
     def __init__(self, plans: dict, configuration: str, fold: int, dataset_json: dict,
                  device: torch.device = torch.device("cuda")):
         super().__init__(plans, configuration, fold, dataset_json, device)
-        self.num_epochs, self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = {{epochs}}, {{steps}}, 2
+        self.num_epochs, self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = 1, {{steps}}, 1
         self.oversample_foreground_percent = 0.5
+
+    get_training_transforms = staticmethod(nnUNetTrainerNoDA.get_training_transforms)
+
+    def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self):
+        rotation, dummy, _, mirror_axes = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        return rotation, dummy, self.configuration_manager.patch_size, mirror_axes
 
     def configure_optimizers(self):
         optimizer = torch.optim.AdamW(self.network.parameters(), 3e-3)
@@ -49,8 +56,17 @@ _ENTRIES = {
     "train": "nnunetv2.run.run_training:run_training_entry",
     "predict": "nnunetv2.inference.predict_from_raw_data:predict_entry_point",
     "export": "nnunetv2.model_sharing.entry_points:export_pretrained_model_entry",
+    "ensemble": "nnunetv2.ensembling.ensemble:entry_point_ensemble_folders",
     "postprocess": "nnunetv2.postprocessing.remove_connected_components:entry_point_apply_postprocessing",
 }
+
+_POSTPROCESSING = """
+import sys
+from batchgenerators.utilities.file_and_folder_operations import save_pickle
+from nnunetv2.postprocessing.remove_connected_components import remove_all_but_largest_component_from_segmentation as f
+import numpy as np
+save_pickle(([f, f], [{"labels_or_regions": [np.int64(1), np.int64(2)]}, {"labels_or_regions": 1}]), sys.argv[1])
+"""
 
 Json = Any
 
@@ -66,6 +82,11 @@ class Peer:
     def results(self) -> Path:
         """Folder of the trained models."""
         return self.work / "results" / DATASET_NAME
+
+    @property
+    def judged(self) -> Path:
+        """Folder of the images to predict."""
+        return self.work / "judged" / "imagesTr"
 
     def model(self, configuration: str, plans: str) -> Path:
         """Return the folder of a trained configuration."""
@@ -108,7 +129,6 @@ class Training:
     plans: str = "nnUNetPlans"
     configurations: tuple[str, ...]
     folds: tuple[str, ...]
-    epochs: int
     steps: int
     edits: Mapping[str, Mapping[str, Json]]
     labels: Mapping[str, Json] | None = None
@@ -123,7 +143,7 @@ def train(peer: Peer, dataset: Dataset, channels: tuple[str, ...], training: Tra
 
     """
     preprocessed = peer.work / "preprocessed" / DATASET_NAME
-    trainer = _TRAINER.format(epochs=training.epochs, steps=training.steps)
+    trainer = _TRAINER.format(steps=training.steps)
     write_text(peer.work / "trainers" / f"{TRAINER}.py", trainer)
     plans = preprocessed / f"{training.plans}.json"
     number = str(DATASET_ID)
@@ -141,6 +161,71 @@ def train(peer: Peer, dataset: Dataset, channels: tuple[str, ...], training: Tra
             if not (finished / "validation" / "summary.json").exists():
                 words = ["-tr", TRAINER, "-p", training.plans, "-device", "cpu"]
                 peer.call("train", number, configuration, fold, *words)
+
+
+def predict(peer: Peer, configuration: str, training: Training, stage: Path | None = None) -> Path:
+    """Let nnU-Net predict the cases at `peer.judged`, with probabilities, unless it has; return where.
+
+    Raises:
+        AutosegError: it failed.
+
+    """
+    output = peer.work / "predicted" / configuration
+    if not (output / "done").exists():
+        words = ["-i", str(peer.judged), "-o", str(output), "-d", str(DATASET_ID), "-c", configuration]
+        words += ["-p", training.plans, "-tr", TRAINER, "-f", *training.folds, "-device", "cpu"]
+        words += ["-npp", "0", "-nps", "0", "--save_probabilities"]
+        peer.call("predict", *words, *(() if stage is None else ("-prev_stage_predictions", str(stage))))
+        write_text(output / "done", "predicted\n")
+    return output
+
+
+def postprocess(peer: Peer, configuration: str, training: Training, predicted: Path) -> Path:
+    """Let nnU-Net write a postprocessing.pkl beside its model and apply it to `predicted`; return where.
+
+    All foreground keeps its largest component, then the first label keeps its own.
+
+    Raises:
+        AutosegError: it failed.
+
+    """
+    output = peer.work / "predicted" / f"{configuration}-postprocessed"
+    folder = peer.model(configuration, training.plans) / f"crossval_results_folds_{'_'.join(training.folds)}"
+    if not (output / "done").exists():
+        folder.mkdir(exist_ok=True)
+        peer.run("-c", _POSTPROCESSING, str(folder / "postprocessing.pkl"))
+        words = ["-i", str(predicted), "-o", str(output), "-pp_pkl_file", str(folder / "postprocessing.pkl")]
+        peer.call("postprocess", *words, "-np", "1")
+        write_text(output / "done", "postprocessed\n")
+    return output
+
+
+def ensemble(peer: Peer, folders: tuple[Path, ...]) -> Path:
+    """Let nnU-Net average the probabilities in `folders`; return where.
+
+    Raises:
+        AutosegError: it failed.
+
+    """
+    output = peer.work / "predicted" / "ensemble"
+    if not (output / "done").exists():
+        peer.call("ensemble", "-i", *map(str, folders), "-o", str(output), "-np", "1", "--save_npz")
+        write_text(output / "done", "averaged\n")
+    return output
+
+
+def export(peer: Peer, training: Training) -> Path:
+    """Let nnU-Net export the trained configurations into a zip; return it.
+
+    Raises:
+        AutosegError: it failed.
+
+    """
+    path = peer.work / "exported.zip"
+    if not path.exists():
+        words = ["-d", str(DATASET_ID), "-o", str(path), "-c", *training.configurations, "-tr", TRAINER]
+        peer.call("export", *words, "-p", training.plans, "-f", *training.folds)
+    return path
 
 
 def write_described(dataset: Dataset, channels: tuple[str, ...], training: Training, folder: Path) -> None:
@@ -161,7 +246,7 @@ def edited(plans: Json, edits: Mapping[str, Mapping[str, Json]]) -> Json:
     """
     configurations = dict(plans["configurations"])
     for name, changes in edits.items():
-        source = configurations[changes.get("like", name)]
+        source = configurations.get(changes.get("like", name), {})
         made = json.loads(json.dumps(source)) | {
             key: value for key, value in changes.items() if key not in ("like", "features")
         }

@@ -154,6 +154,7 @@ def resolved_configuration(plans: Json, name: str) -> Mapping[str, Json]:
     merged: dict[str, Json] = {}
     for link in reversed(chain):
         merged |= _mapping(given, link)
+    merged.pop("inherits_from", None)
     return modern_configuration(merged)
 
 

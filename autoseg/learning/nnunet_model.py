@@ -18,8 +18,8 @@ from torch import Tensor
 from autoseg.core.archives import Place, read_bytes
 from autoseg.core.errors import AutosegError
 from autoseg.core.version import VERSION
+from autoseg.imaging.changes import Change
 from autoseg.learning.model_files import (
-    KeepLargest,
     LoadedModel,
     LoadedNetwork,
     ModelRecord,
@@ -124,8 +124,8 @@ def open_nnunet(path: Path, configurations: Sequence[str] = ()) -> OpenedModel:
         networks=tuple(_file(network) for network in networks),
         mirror_axes=plan.configuration(predicting[0]).augmentation.mirror_axes,
         ensemble=predicting if len(predicting) > 1 else (),
-        mirror=any(plan.configuration(name).augmentation.mirror_axes for name in predicting),
-        postprocessing=tuple(KeepLargest(values=values) for values in steps),
+        mirror=any(member.mirror_axes for member in members),
+        postprocessing=tuple(Change(values=values) for values in steps),
     )
     return OpenedModel(record=record, plan=plan, fingerprint=fingerprint, networks=networks)
 
@@ -263,18 +263,22 @@ def _read_checkpoint(place: Place) -> _Checkpoint:
         with torch.serialization.safe_globals(list(_CONSTRUCTED)):
             found = torch.load(source, map_location="cpu", weights_only=True, mmap=isinstance(place, Path))
         axes, configuration = found.get("inference_allowed_mirroring_axes"), found["init_args"]["configuration"]
-        checkpoint = _Checkpoint(
+        return _Checkpoint(
             trainer=str(found["trainer_name"]),
             configuration=str(configuration),
             mirror_axes=tuple(int(axis) for axis in axes or ()),
-            weights=dict(found["network_weights"]),
+            weights=_tensors(found["network_weights"]),
         )
     except Exception as error:  # torch raises whatever a damaged file makes of its reader
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         raise AutosegError.at(str(place), f"no checkpoint of nnU-Net's ({reason})", "copy it again") from error
-    if not all(isinstance(tensor, Tensor) for tensor in checkpoint.weights.values()):
-        raise AutosegError.at(str(place), "its weights are no tensors", "copy it again")
-    return checkpoint
+
+
+def _tensors(given: Mapping[str, Any]) -> dict[str, Tensor]:
+    if not all(isinstance(tensor, Tensor) for tensor in given.values()):
+        msg = "its weights are no tensors"
+        raise ValueError(msg)
+    return dict(given)
 
 
 def _file(network: LoadedNetwork) -> NetworkFile:
