@@ -196,6 +196,7 @@ def plan(
     place: Path,
     *,
     options: Annotated[PlanCommand, _FLAT] = _PLAN,
+    reading: Annotated[Reading, _FLAT] = _READING,
     talk: Talking = _TALK,
 ) -> int:
     """Choose networks, patches, batches and schedules from the fingerprint.
@@ -205,10 +206,15 @@ def plan(
     """
     from autoseg import groundwork, texts
 
-    opened = groundwork.open_place(place, options.workspace)
-    made = groundwork.planned_by_itself(opened, options)
+    opening = (
+        groundwork.scratch(place, options.workspace)
+        if options.dry_run
+        else contextlib.nullcontext(groundwork.open_place(place, options.workspace))
+    )
+    with opening as opened:
+        made = groundwork.planned_by_itself(opened, options, reading)
     _tell(talk, made, texts.plan_text(made, explained=options.explain))
-    return _next(f"autoseg preprocess {_short(opened.root)}")
+    return _next(f"autoseg plan {_short(place)}" if options.dry_run else f"autoseg preprocess {_short(opened.root)}")
 
 
 @app.command(sort_key=6)
@@ -333,6 +339,8 @@ def main() -> NoReturn:
 def run(tokens: list[str]) -> int:
     """Run one command and return its exit code; the only place that turns exceptions into words."""
     signal.signal(signal.SIGTERM, _terminate)
+    if hasattr(signal, "SIGUSR1"):
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # a wish to finish, which only a training can follow
     verbose = bool({"-v", "--verbose"} & set(tokens))
     quiet = bool({"-q", "--quiet"} & set(tokens))
     try:

@@ -1,9 +1,12 @@
 """What comes before training, each step done once: look, fingerprint, plan, split. Without torch."""
 
+import contextlib
 import json
 import math
 import shutil
-from dataclasses import asdict, dataclass
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -20,7 +23,7 @@ from autoseg.datasets.options import Options as Reading
 from autoseg.options import FoldChoice, PlanCommand, choose_budget, describe_seconds
 from autoseg.steps.fingerprint import make_fingerprint
 from autoseg.steps.inspect import inspect
-from autoseg.steps.plan import PlanOptions, draft, plan
+from autoseg.steps.plan import PlanOptions, plan, write_nnunet
 from autoseg.steps.preprocess import preprocess
 from planners.fingerprint import Fingerprint
 from planners.plan import Plan
@@ -77,15 +80,33 @@ def looked(workspace: Workspace, reading: Reading) -> Inspection:
         raise
 
 
-def fingerprinted(workspace: Workspace) -> Fingerprint:
-    """Return the fingerprint, made anew only when the dataset changed.
+@contextlib.contextmanager
+def scratch(place: Path, workspace: Path | None = None) -> Iterator[Workspace]:
+    """Yield a copy of the records of the workspace that `open_place` would return; what is made in it is thrown away.
+
+    Raises:
+        AutosegError: as `open_place`.
+
+    """
+    root = place if (place / "workspace.json").is_file() else workspace or default_root(place)
+    with tempfile.TemporaryDirectory(prefix="autoseg-") as folder:
+        copy = Path(folder) / root.name
+        copy.mkdir()
+        if (root / "workspace.json").is_file():
+            for record in root.glob("*.json"):
+                shutil.copy(record, copy)
+        yield Workspace(copy) if root == place else open_workspace(copy, place, 0)
+
+
+def fingerprinted(workspace: Workspace, reading: Reading = Reading()) -> Fingerprint:  # noqa: B008 (frozen)
+    """Return the fingerprint, made anew only when the dataset changed; a dataset is looked at again if it is said how.
 
     Raises:
         AutosegError: the dataset cannot be trained on; the message is its first error.
 
     """
-    if not workspace.findings.exists():
-        looked(workspace, Reading())
+    if reading != Reading() or not workspace.findings.exists():
+        looked(workspace, reading)
     refuse_errors(read_record(workspace.findings, Inspection))
     inputs = inputs_digest(workspace.dataset, workspace.findings)
     if not (workspace.fingerprint.exists() and is_done(workspace.provenance, "fingerprint", inputs)):
@@ -101,7 +122,8 @@ def planned(workspace: Workspace, options: PlanOptions) -> Plan:
     Going on with another machine keeps the plan: it changes how many steps fit into the time, never the network.
     """
     measured = options.budget.steps is None and workspace.machine.exists()
-    inputs = inputs_digest(workspace.fingerprint, f"measured {measured}", json.dumps(asdict(options)))
+    given = () if options.nnunet_plans is None else (Path(options.nnunet_plans),)
+    inputs = inputs_digest(workspace.fingerprint, f"measured {measured}", json.dumps(asdict(options)), *given)
     if not (workspace.plan.exists() and is_done(workspace.provenance, "plan", inputs)):
         with logged_step(workspace.run_log, "plan", **asdict(options)):
             plan(workspace, options)
@@ -112,25 +134,35 @@ def planned(workspace: Workspace, options: PlanOptions) -> Plan:
 _UNASKED = PlanCommand()
 
 
-def planned_by_itself(workspace: Workspace, options: PlanCommand) -> Plan:
-    """Return the plan of `autoseg plan`: one network gets the whole budget; a dry run writes nothing.
+def planned_by_itself(workspace: Workspace, options: PlanCommand, reading: Reading) -> Plan:
+    """Return the plan of `autoseg plan`: one network gets the whole budget.
 
     Where nothing is asked for, a plan of these data that exists is returned as it is: networks were trained by it.
     The device is the one that was measured, else a GPU if its driver is there: torch is not loaded for this.
     """
     before = inputs_digest(workspace.fingerprint)
-    fingerprinted(workspace)
-    asked = (options.recipe, options.budget, options.steps) != (_UNASKED.recipe, _UNASKED.budget, _UNASKED.steps)
+    fingerprinted(workspace, reading)
+    asked = replace(options, workspace=None, explain=False, dry_run=False, write_nnunet=None) != _UNASKED
     if workspace.plan.exists() and not asked and inputs_digest(workspace.fingerprint) == before:
         say("the plan as it is; --budget, --steps or --recipe make another")
-        return read_plan(workspace.plan)
+        return _exported(workspace, options, read_plan(workspace.plan))
     measured = read_record(workspace.machine, Machine).device if workspace.machine.exists() else None
     has_gpu = has_cuda_driver() if measured is None else measured != "cpu"
     chosen = choose_budget(options.budget, options.steps, has_gpu=has_gpu)
     say(f"budget {chosen.because}")
-    wanted = PlanOptions(recipe=options.recipe, budget=chosen.budget)
-    made = draft(workspace, wanted) if options.dry_run else planned(workspace, wanted)
+    wanted = PlanOptions(
+        recipe=options.recipe,
+        budget=chosen.budget,
+        nnunet_plans=None if options.from_nnunet is None else str(options.from_nnunet),
+    )
+    made = planned(workspace, wanted)
     say_if_too_short(workspace, made, wanted.budget, 1)
+    return _exported(workspace, options, made)
+
+
+def _exported(workspace: Workspace, options: PlanCommand, made: Plan) -> Plan:
+    if options.write_nnunet is not None:
+        say(f"wrote {write_nnunet(workspace, made, options.write_nnunet)}")
     return made
 
 

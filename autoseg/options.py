@@ -49,7 +49,7 @@ class PlanAndTrainOptions:
     """Where everything made goes; by default ./NAME.autoseg."""
 
     budget: str = "auto"
-    """Time for the whole job: 30m, 3h, 1h30m, or none (to the recipe's end); auto: 1h on a CPU, none on a GPU."""
+    """Time for the whole job: 30m, 3h, none (until validation rises no more); auto: 1h on a CPU, none on a GPU."""
 
     device: Device = "auto"
     """Where to train; auto takes a GPU if there is one."""
@@ -98,7 +98,7 @@ class PlanCommand:
     """Planning rules: auto, nnunet, nnunet-resenc, nnunet-resenc-m, -l or -xl."""
 
     budget: str = "auto"
-    """Time the whole job may take, such as 30m or 3h; none trains to the recipe's end."""
+    """Time the whole job may take, such as 30m or 3h; none trains until validation rises no more."""
 
     steps: int | None = None
     """Training steps per network, instead of a budget."""
@@ -107,7 +107,13 @@ class PlanCommand:
     """Print every decision with its reason."""
 
     dry_run: bool = False
-    """Do not write plan.json."""
+    """Write nothing."""
+
+    write_nnunet: Path | None = None
+    """Folder for the plan and the fingerprint in nnU-Net's format."""
+
+    from_nnunet: Path | None = None
+    """A nnUNetPlans.json to take the plan from, instead of making one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,7 +312,7 @@ def choose_budget(text: str, steps: int | None, *, has_gpu: bool) -> ChosenBudge
         seconds = parse_budget(text)
         return ChosenBudget(budget=Budget(seconds=seconds), because=f"{describe_seconds(seconds)} (--budget)")
     if has_gpu:
-        return ChosenBudget(budget=Budget(), because="none (default on a GPU: trains to the recipe's end)")
+        return ChosenBudget(budget=Budget(), because="none (default on a GPU: trains until validation rises no more)")
     because = f"{describe_seconds(DEFAULT_CPU_BUDGET_S)} (default on a CPU)"
     return ChosenBudget(budget=Budget(seconds=DEFAULT_CPU_BUDGET_S), because=because)
 

@@ -7,6 +7,7 @@ import pytest
 from autoseg import cli
 from autoseg.core.records import read_record, write_record
 from autoseg.core.workspace import Workspace
+from autoseg.datasets.inspection import Inspection
 from planners.plan import Plan
 from planners.recipe import Machine
 from tests.end_to_end.conftest import write_dataset
@@ -70,11 +71,49 @@ def test_a_step_without_a_workspace_makes_none(dataset, tmp_path, monkeypatch, c
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_dry_run_writes_no_plan(workspace, capsys):
-    code, out, _ = run(capsys, "plan", workspace.root, "--steps", 5, "--dry-run", "--json")
+def test_a_dry_run_writes_nothing(workspace, capsys):
+    before = {path: path.read_bytes() for path in workspace.root.iterdir()}
+    code, out, err = run(capsys, "plan", workspace.root, "--steps", 5, "--dry-run", "--json")
     assert code == 0
     assert json.loads(out)["schema"] == "autoseg.plan/1"
-    assert not workspace.plan.exists()
+    assert {path: path.read_bytes() for path in workspace.root.iterdir()} == before
+    assert f"next: autoseg plan {workspace.root}" in err
+
+
+def test_a_dry_run_on_a_dataset_makes_no_workspace(dataset, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run(capsys, "plan", dataset, "--steps", 5, "--dry-run")[0] == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_may_be_told_how_to_read_its_dataset(dataset, tmp_path, capsys):
+    (tmp_path / "odd" / "first").mkdir(parents=True)
+    (tmp_path / "odd" / "second").mkdir()
+    for folder, kind in (("images", "first"), ("labels", "second")):
+        for path in (dataset / folder).iterdir():
+            (tmp_path / "odd" / kind / path.name).write_bytes(path.read_bytes())
+    root = tmp_path / "odd.autoseg"
+    told = ("--images", "first", "--labels", "second")
+    code, out, _ = run(capsys, "plan", tmp_path / "odd", "--workspace", root, "--steps", 5, "--json", *told)
+    assert code == 0
+    assert json.loads(out)["dataset"] == "odd"
+    assert read_record(root / "inspection.json", Inspection).n_cases == 4
+
+
+def test_a_plan_is_written_for_nnunet(workspace, tmp_path, capsys):
+    theirs = tmp_path / "theirs"
+    code, _, err = run(capsys, "plan", workspace.root, "--recipe", "nnunet", "--write-nnunet", theirs)
+    assert code == 0
+    assert f"wrote {theirs}/nnUNetPlans.json" in err
+    before = workspace.plan.read_bytes()
+    assert run(capsys, "plan", workspace.root, "--from-nnunet", theirs / "nnUNetPlans.json")[0] == 0
+    assert b"nnUNetPlans" in workspace.plan.read_bytes()
+    assert workspace.plan.read_bytes() != before
+
+
+def test_without_a_budget_the_end_is_explained(workspace, capsys):
+    out = run(capsys, "plan", workspace.root, "--budget", "none", "--explain")[1]
+    assert "End of training: when validation rises no more, after 50000 steps at the latest" in out
 
 
 def test_a_plan_changed_by_hand_stays_until_its_inputs_change(workspace, capsys):

@@ -1,12 +1,18 @@
 """plan: from the fingerprint to every number that training and prediction obey."""
 
+import json
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 
 from autoseg.core.errors import AutosegError
+from autoseg.core.files import write_text
 from autoseg.core.records import read_record, write_record
 from autoseg.core.workspace import Workspace
+from planners.check import check_plan
 from planners.fingerprint import Fingerprint
+from planners.nnunet_format import fingerprint_to_nnunet, plan_to_nnunet
+from planners.nnunet_import import plan_from_nnunet
 from planners.plan import Plan
 from planners.planner import make_plan
 from planners.recipe import RECIPES, Budget, Machine
@@ -14,31 +20,62 @@ from planners.recipe import RECIPES, Budget, Machine
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanOptions:
-    """The recipe's name, and what the training of one network and all around it may use."""
+    """The recipe's name, and what the training of one network and all around it may use.
+
+    With `nnunet_plans`, a file of nnU-Net's, the networks are those in it, and recipe and budget do not matter.
+    """
 
     recipe: str
     budget: Budget
+    nnunet_plans: str | None = None
 
 
 def plan(workspace: Workspace, options: PlanOptions) -> Plan:
     """Plan the dataset that `workspace` has a fingerprint of, and write plan.json.
 
     Raises:
-        AutosegError: no fingerprint yet, or an unknown recipe.
+        AutosegError: no fingerprint yet, an unknown recipe, or a file of nnU-Net's that does not suit the data.
 
     """
-    made = draft(workspace, options)
+    made = _made(workspace, options) if options.nnunet_plans is None else _imported(workspace, options.nnunet_plans)
     write_record(workspace.plan, made)
     return made
 
 
-def draft(workspace: Workspace, options: PlanOptions) -> Plan:
-    """Return the plan without writing it. With a budget of steps the machine is not looked at.
+def write_nnunet(workspace: Workspace, made: Plan, folder: Path) -> Path:
+    """Write a plan and the fingerprint into `folder` as nnU-Net has them, and return the path of the plans.
 
     Raises:
-        AutosegError: as `plan`.
+        AutosegError: the plan has something that nnU-Net has not.
 
     """
+    fingerprint = read_record(workspace.fingerprint, Fingerprint)
+    try:
+        plans = plan_to_nnunet(made, fingerprint)
+    except ValueError as error:
+        raise AutosegError.at(f"--write-nnunet {folder}", str(error), "plan with --recipe nnunet") from error
+    path = folder / f"{plans['plans_name']}.json"
+    write_text(path, json.dumps(plans, indent=4, allow_nan=False) + "\n")
+    found = fingerprint_to_nnunet(fingerprint)
+    write_text(folder / "dataset_fingerprint.json", json.dumps(found, indent=4, allow_nan=False) + "\n")
+    return path
+
+
+def _imported(workspace: Workspace, file: str) -> Plan:
+    fingerprint = read_record(workspace.fingerprint, Fingerprint)
+    try:
+        made = plan_from_nnunet(fingerprint, json.loads(Path(file).read_bytes()))
+    except OSError as error:
+        raise AutosegError.at(file, f"cannot be read ({error.strerror})", "give a nnUNetPlans.json") from error
+    except (ValueError, RecursionError) as error:
+        raise AutosegError.at(file, f"no plans of nnU-Net ({error})", "give a nnUNetPlans.json") from error
+    for problem in check_plan(made):
+        raise AutosegError.at(file, f"{problem.field}: {problem.what}", "give the plans of this dataset")
+    return made
+
+
+def _made(workspace: Workspace, options: PlanOptions) -> Plan:
+    """Return the plan that the planner makes. With a budget of steps the machine is not looked at."""
     if options.recipe not in RECIPES:
         close = get_close_matches(options.recipe, RECIPES, n=1)
         mend = f"did you mean {close[0]}?" if close else f"choose from {', '.join(RECIPES)}"

@@ -1,0 +1,100 @@
+"""What predicts in the end: configurations, ensembles and postprocessing compared out of fold, within the time left."""
+
+import time
+from collections.abc import Sequence
+
+from autoseg.core.plans import read_plan
+from autoseg.core.records import write_record
+from autoseg.core.runtime import logged_step, say
+from autoseg.core.selection import JOINED, Choice
+from autoseg.learning.model_files import choose_prediction
+from autoseg.options import describe_seconds
+from autoseg.steps.evaluate import score_validation
+from autoseg.steps.predict import predict_validation
+from autoseg.steps.select import Selection, choose_configurations, choose_postprocessing, ensembles_of
+from autoseg.steps.train import write_model
+from autoseg.trainings import REPORT_S, SAFETY, Job, NetworkResult
+
+POSTPROCESSING_SHARE = 0.02
+"""Of a job's time that comparing postprocessings may take."""
+
+
+def select(job: Job, results: Sequence[NetworkResult]) -> Selection:
+    """Choose by the out-of-fold scores of `results`, write it into `selection.json` and into the model.
+
+    Ensembles for whose predictions there is no time are left out, and it is said. A stage before a cascade is a
+    candidate like any other.
+    """
+    workspace = job.workspace
+    names, folds = _complete(results)
+    left_s = _left_seconds(job, results)
+    candidates, left_out = list(names), []
+    for members in _ensembles(job, names):
+        name, needed_s = (
+            JOINED.join(members),
+            len(members) * len(folds) * SAFETY * (job.ledger.validation_seconds or 0.0),
+        )
+        if left_s is not None and needed_s > left_s:
+            left_out.append(name)
+            say(f"ensemble {name} not tried: it takes {describe_seconds(needed_s)}, {left_s:.0f} s are left")
+            continue
+        began = time.monotonic()
+        for fold in folds:
+            with logged_step(workspace.run_log, "validate", configuration=name, fold=fold):
+                predict_validation(workspace, name, fold, job.device.type)
+                score_validation(workspace, name, fold)
+        candidates.append(name)
+        left_s = None if left_s is None else left_s - (time.monotonic() - began)
+    choice = choose_configurations(workspace, candidates, folds)
+    if len(candidates) > 1:
+        say(f"chosen: {choice.chosen}, {choice.because}")
+    return _finish(job, choice, folds, (left_s, left_out))
+
+
+def _finish(job: Job, choice: Choice, folds: Sequence[int], rest: tuple[float | None, list[str]]) -> Selection:
+    """Choose the postprocessing of what was chosen, and write all of it."""
+    workspace, (left_s, left_out) = job.workspace, rest
+    budget_s = job.budget.budget.seconds
+    allowed_s = None if left_s is None or budget_s is None else min(left_s, POSTPROCESSING_SHARE * budget_s)
+    until = None if allowed_s is None else time.monotonic() + allowed_s
+    found = choose_postprocessing(workspace, choice.chosen, folds, until)
+    if found is None:
+        left_out = [*left_out, "postprocessing"]
+        say("postprocessing not examined: no time is left for it")
+    for each in found or ():
+        if each.change is not None:
+            say(f"postprocessing of {each.label}: {each.change}, {each.choice.because}")
+    selection = Selection(
+        folds=tuple(folds),
+        configurations=tuple(choice.chosen.split(JOINED)),
+        choice=choice,
+        postprocessing=found or (),
+        left_out=tuple(left_out),
+    )
+    write_record(workspace.selection, selection)
+    write_model(workspace, selection.configurations[0])
+    changes = [each.change for each in selection.postprocessing if each.change is not None]
+    choose_prediction(workspace.model, selection.configurations, changes)
+    return selection
+
+
+def _complete(results: Sequence[NetworkResult]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Return the configurations that were trained on the same folds as the first, and those folds."""
+    folds: dict[str, list[int]] = {}
+    for result in results:
+        folds.setdefault(result.configuration, []).append(result.fold)
+    first = next(iter(folds.values()))
+    return tuple(name for name, trained in folds.items() if trained == first), tuple(first)
+
+
+def _ensembles(job: Job, names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    plan = read_plan(job.workspace.plan)
+    return ensembles_of(names, [plan.configuration(name).previous for name in names])
+
+
+def _left_seconds(job: Job, results: Sequence[NetworkResult]) -> float | None:
+    budget_s = job.budget.budget.seconds
+    if budget_s is None:
+        return None
+    trained_s = sum(result.training_seconds for result in results)
+    return max(0.0, budget_s - job.ledger.overhead_seconds - trained_s - REPORT_S)
