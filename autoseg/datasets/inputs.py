@@ -9,7 +9,7 @@ from autoseg.datasets.layouts import arrange
 from autoseg.datasets.listing import Item, list_folder
 from autoseg.datasets.names import channel_number, natural_key, without_channel
 from autoseg.datasets.options import Options
-from autoseg.imaging.read import IMAGE_ENDINGS, ending_of, series_folders
+from autoseg.imaging.read import ending_of, is_image, series_folders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ def find_inputs(places: Sequence[Path], channels: int) -> tuple[InputCase, ...]:
 
 
 def _cases_at(place: Path, channels: int) -> tuple[InputCase, ...]:
-    if place.is_file():
+    if place.is_file() or is_image(place):
         return (_case_of_file(place, channels),)
     if not place.is_dir():
         raise AutosegError.at(place, "does not exist", "check the path")
@@ -104,4 +104,4 @@ def _distinct(paths: Sequence[str]) -> list[str]:
 
 
 def _has_images(folder: Path) -> bool:
-    return any(path.is_file() and ending_of(path) in IMAGE_ENDINGS for path in folder.rglob("*"))
+    return any(is_image(path) for path in folder.rglob("*"))

@@ -9,7 +9,7 @@ from autoseg.datasets.arrangement import Arrangement, ambiguous, shown, structur
 from autoseg.datasets.dataset import Case, Inference
 from autoseg.datasets.dicom_tree import Series, images_of, read_tree
 from autoseg.datasets.inspection import Finding
-from autoseg.datasets.listing import Listing, matches
+from autoseg.datasets.listing import Listing, is_series, matches
 from autoseg.datasets.names import natural_key
 from autoseg.datasets.options import Options
 from autoseg.imaging.dicom_labels import LabelFile, structure_reference
@@ -67,7 +67,7 @@ def _only_dicom(listing: Listing, options: Options) -> bool:
     """Tell whether everything that the user's patterns leave is DICOM, without opening a file."""
     patterns = [pattern for pattern in (options.images, options.labels) if pattern is not None]
     items = [item for item in listing.items if not patterns or any(matches(item.path, p) for p in patterns)]
-    return all((listing.folder / item.path).is_dir() for item in items)
+    return all(is_series(listing.folder, item) for item in items)
 
 
 def _chosen_labels(folder: Path, labels: Sequence[LabelFile], pattern: str | None) -> tuple[LabelFile, ...]:

@@ -15,7 +15,7 @@ from autoseg.datasets.arrangement import (
 )
 from autoseg.datasets.dataset import Case, Inference
 from autoseg.datasets.inspection import Finding
-from autoseg.datasets.listing import Item, Listing
+from autoseg.datasets.listing import Item, Listing, is_series
 from autoseg.datasets.names import (
     IMAGE_WORDS,
     LABEL_WORDS,
@@ -94,7 +94,7 @@ def find_places(listing: Listing) -> list[Place]:
 
     """
     holding = {parent for item in listing.items for parent in item.path.parents}
-    holding |= {item.path for item in listing.items if (listing.folder / item.path).is_dir()}
+    holding |= {item.path for item in listing.items if is_series(listing.folder, item)}
     places: list[Place] = []
     for folder in sorted(holding, key=lambda p: (len(p.parts), natural_key(str(p)))):
         if any(_inside(folder, kind) for place in places for kind in (place.images, place.labels)):

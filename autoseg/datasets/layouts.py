@@ -21,7 +21,7 @@ from autoseg.datasets import (
 from autoseg.datasets.arrangement import Arrangement, shown
 from autoseg.datasets.dataset import Inference
 from autoseg.datasets.description import described
-from autoseg.datasets.listing import Item, Listing
+from autoseg.datasets.listing import Listing, is_series
 from autoseg.datasets.names import LABEL_WORDS, has_word
 from autoseg.datasets.options import Options
 
@@ -73,7 +73,7 @@ def _first_that_fits(listing: Listing, options: Options) -> Arrangement | None:
 
 def _by_headers(listing: Listing, options: Options) -> Arrangement | None:
     """Return what the headers of DICOM files declare where names contradict each other, files of other kinds aside."""
-    series = listing.where(lambda item: (listing.folder / item.path).is_dir())
+    series = listing.where(lambda item: is_series(listing.folder, item))
     if not series or len(series) == len(listing.items):
         return None
     arrangement = layout_dicom.read(replace(listing, items=series), options)
@@ -98,12 +98,10 @@ def _refuse(listing: Listing) -> NoReturn:
 
 def _without_dicom_labels(listing: Listing) -> tuple[Listing, tuple[Inference, ...]]:
     """Set aside folders of DICOM labels (SEG, RTSTRUCT), with the series beside them, where other images lie too."""
-
-    def is_series(item: Item) -> bool:
-        return (listing.folder / item.path).is_dir()
-
-    holders = {item.folder for item in listing.items if has_word(item.stem, LABEL_WORDS) and is_series(item)}
-    kept = tuple(item for item in listing.items if not (item.folder in holders and is_series(item)))
+    folder = listing.folder
+    series = listing.where(lambda item: is_series(folder, item))
+    holders = {item.folder for item in series if has_word(item.stem, LABEL_WORDS)}
+    kept = tuple(item for item in listing.items if not (item.folder in holders and item in series))
     if not holders or not kept:
         return listing, ()
     because = "DICOM labels beside images in other formats; give --images and --labels to take them"

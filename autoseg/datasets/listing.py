@@ -9,7 +9,7 @@ from autoseg.core.errors import AutosegError
 from autoseg.core.workspace import existing_folder
 from autoseg.datasets.names import natural_key
 from autoseg.imaging.dicom_scan import is_dicom
-from autoseg.imaging.read import IMAGE_ENDINGS, ending_of
+from autoseg.imaging.read import IMAGE_ENDINGS, ending_of, is_image
 
 _MAXIMUM_ITEMS = 2_000_000
 _DOCUMENT_ENDINGS = frozenset({".json", ".csv", ".tsv"})
@@ -54,9 +54,11 @@ def list_folder(folder: Path) -> Listing:
     items: list[Item] = []
     documents: list[PurePosixPath] = []
     for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith((".", "__"))]
+        arrays = [name for name in folders if is_image(Path(place, name))]
+        folders[:] = [name for name in folders if not name.startswith((".", "__")) and name not in arrays]
         relative = PurePosixPath(Path(place).relative_to(folder).as_posix())
         shown = [name for name in files if not name.startswith(".") and Path(name).stem.lower() not in _ASIDE]
+        items += [Item(relative / name, name[: len(name) - len(ending_of(Path(name)))]) for name in arrays]
         items += _items(relative, shown) or _series_without_endings(folder, relative, shown)
         documents += [relative / name for name in shown if Path(name).suffix.lower() in _DOCUMENT_ENDINGS]
         if len(items) > _MAXIMUM_ITEMS:
@@ -66,6 +68,11 @@ def list_folder(folder: Path) -> Listing:
         raise AutosegError.at(folder, "no image in it", f"put images and labels there (known endings: {endings})")
     items.sort(key=lambda item: natural_key(str(item.path)))
     return Listing(folder, tuple(items), tuple(sorted(documents)))
+
+
+def is_series(folder: Path, item: Item) -> bool:
+    """Tell whether an item of a dataset folder is the folder of a DICOM series."""
+    return (folder / item.path).is_dir() and not ending_of(Path(item.path.name))
 
 
 def matches(path: PurePosixPath, pattern: str) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 from autoseg.core.runtime import cores, memory_bytes
 from autoseg.datasets.dataset import Case
 from autoseg.imaging.dicom_labels import file_of
+from autoseg.imaging.read import ending_of
 
 _BYTES_IN_MEMORY = 16
 """Bytes at work for each byte on disk: gzip makes a third of 16-bit scans, which are read, masked and sorted."""
@@ -28,5 +29,6 @@ def workers_for(sizes_bytes: Sequence[int], *, worth_bytes: int) -> int:
 
 def _size(path: Path) -> int:
     if path.is_dir():
-        return sum(entry.stat().st_size for entry in path.iterdir() if entry.is_file())
+        entries = path.rglob("*") if ending_of(path) else path.iterdir()
+        return sum(entry.stat().st_size for entry in entries if entry.is_file())
     return path.stat().st_size if path.is_file() else 0

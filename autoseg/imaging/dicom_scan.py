@@ -184,6 +184,8 @@ def first_line(error: Exception) -> str:
 
 def _candidates(folder: Path) -> Iterator[Path]:
     for place, _, names in sorted(os.walk(folder)):  # follows no links
+        if ".zarr/" in f"{Path(place).relative_to(folder).as_posix()}/":
+            continue  # chunks of an array
         yield from (Path(place, name) for name in sorted(names) if _is_candidate(Path(place, name)))
 
 

@@ -8,6 +8,8 @@ from types import MappingProxyType
 import numpy as np
 
 from autoseg.core.errors import AutosegError
+from autoseg.imaging.analyze import read_analyze, read_analyze_header
+from autoseg.imaging.array_file import read_array, read_array_header
 from autoseg.imaging.checks import as_integers, refuse_non_finite
 from autoseg.imaging.dicom import read_dicom, read_dicom_header
 from autoseg.imaging.dicom_scan import is_dicom, series_folders
@@ -18,8 +20,18 @@ from autoseg.imaging.raster import read_raster, read_raster_header, read_raster_
 from autoseg.imaging.reading import STRICT, ReadOptions
 from autoseg.imaging.tiff import read_tiff, read_tiff_header, read_tiff_label
 from autoseg.imaging.volume import Volume
+from autoseg.imaging.zarr_file import read_zarr, read_zarr_header
 
-__all__ = ["IMAGE_ENDINGS", "Header", "ending_of", "read_header", "read_image", "read_label", "series_folders"]
+__all__ = [
+    "IMAGE_ENDINGS",
+    "Header",
+    "ending_of",
+    "is_image",
+    "read_header",
+    "read_image",
+    "read_label",
+    "series_folders",
+]
 
 IMAGE_ENDINGS: Mapping[str, str] = MappingProxyType({
     ".nii.gz": "nifti",
@@ -35,11 +47,16 @@ IMAGE_ENDINGS: Mapping[str, str] = MappingProxyType({
     ".gif": "raster",
     ".jpg": "raster",
     ".jpeg": "raster",
+    ".hdr": "analyze",
+    ".npy": "array",
+    ".npz": "array",
+    ".zarr": "zarr",
+    ".ome.zarr": "zarr",
 })  # fmt: skip
 """Ending (lower case) -> family of readers.
 
 A folder is read as a DICOM series. `.dcm` is left out although `read_image` takes it: such a file is one slice of a
-case and not a case.
+case and not a case. An OME-Zarr is a folder, too, known by its ending. Of an Analyze pair the .hdr file is named.
 """
 
 
@@ -58,6 +75,9 @@ _READERS: Mapping[str, _Readers] = MappingProxyType({
     "itk": _Readers(image=read_itk, label=read_itk, header=read_itk_header),
     "raster": _Readers(image=read_raster, label=read_raster_label, header=read_raster_header),
     "tiff": _Readers(image=read_tiff, label=read_tiff_label, header=read_tiff_header),
+    "analyze": _Readers(image=read_analyze, label=read_analyze, header=read_analyze_header),
+    "array": _Readers(image=read_array, label=read_array, header=read_array_header, optioned=True),
+    "zarr": _Readers(image=read_zarr, label=read_zarr, header=read_zarr_header, optioned=True),
     "dicom": _Readers(image=read_dicom, label=read_dicom, header=read_dicom_header, optioned=True),
 })  # fmt: skip
 
@@ -73,6 +93,12 @@ def ending_of(path: Path) -> str:
     return max((ending for ending in IMAGE_ENDINGS if name.endswith(ending) and name != ending), key=len, default="")
 
 
+def is_image(path: Path) -> bool:
+    """Tell by its name whether a path is an image: a file with a known ending, or the folder of an OME-Zarr."""
+    ending = ending_of(path)
+    return bool(ending) and path.is_dir() == (IMAGE_ENDINGS[ending] == "zarr")
+
+
 def read_image(path: Path, options: ReadOptions = STRICT) -> Volume:
     """Read an image file, or a folder with one DICOM series; `options` allow what is refused otherwise.
 
@@ -84,10 +110,15 @@ def read_image(path: Path, options: ReadOptions = STRICT) -> Volume:
         ResourceError: larger than the memory.
 
     """
-    readers = _READERS[_family(path)]
-    volume = readers.image(path, *((options,) if readers.optioned else ()))
+    volume = read_image_as_stored(path, options)
     refuse_non_finite(path, volume.array)
     return volume
+
+
+def read_image_as_stored(path: Path, options: ReadOptions = STRICT) -> Volume:
+    """Read as `read_image` does, also an image with NaN or infinite voxels: for mending them."""
+    readers = _READERS[_family(path)]
+    return readers.image(path, *((options,) if readers.optioned else ()))
 
 
 def read_header(path: Path, options: ReadOptions = STRICT) -> Header:
@@ -120,9 +151,9 @@ def _family(path: Path) -> str:
     if not path.exists():
         raise AutosegError.at(path, "does not exist", "check the path")
     ending = ending_of(path)
+    if ending and is_image(path):
+        return IMAGE_ENDINGS[ending]
     if path.is_dir() or path.suffix.lower() == ".dcm" or (not ending and is_dicom(path)):
         return "dicom"
-    if not ending:
-        known = " ".join(IMAGE_ENDINGS)
-        raise AutosegError.at(path, "is not an image format that can be read", f"convert it to one of {known}")
-    return IMAGE_ENDINGS[ending]
+    known = " ".join(IMAGE_ENDINGS)
+    raise AutosegError.at(path, "is not an image format that can be read", f"convert it to one of {known}")

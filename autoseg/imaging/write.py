@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Shaped, UInt8, UInt16
 
 from autoseg.core.errors import AutosegError
+from autoseg.imaging.array_file import write_array_label
 from autoseg.imaging.itk import write_itk_label
 from autoseg.imaging.nifti_write import write_nifti_image, write_nifti_label
 from autoseg.imaging.raster import write_raster_label
@@ -20,6 +21,10 @@ _LABEL_ENDINGS = {
     ".gif": ".png",
     ".jpg": ".png",  # lossy
     ".jpeg": ".png",
+    ".hdr": ".nii.gz",  # Analyze cannot say which side is left
+    ".npz": ".npy",
+    ".zarr": ".nii.gz",  # a folder cannot be replaced in one step
+    ".ome.zarr": ".nii.gz",
 }
 """Ending of an image -> ending of its label map, where it is another one."""
 
@@ -55,6 +60,8 @@ def write_label(
         write_itk_label(path, array, grid, kept)
     elif family == "tiff":
         write_tiff_label(path, array, grid)
+    elif family == "array":
+        write_array_label(path, array, grid)
     elif family == "raster" and grid.shape[0] == 1:
         write_raster_label(path, array)
     else:
