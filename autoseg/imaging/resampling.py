@@ -250,25 +250,34 @@ def _vote(
     """Give each voxel the label whose indicators weigh most; a small bonus lets `nearest` decide ties."""
     boxes = bounding_boxes(label)
     most = max(boxes, key=lambda value: math.prod(part.stop - part.start for part in boxes[value]))
-    # the weight of the label that is everywhere is what the others leave: no pass of its own
-    best = np.zeros(nearest.shape, dtype=np.float32)
-    left = np.ones(nearest.shape, dtype=np.float32)
     result = np.full(nearest.shape, most, dtype=label.dtype)
+    best = np.zeros(nearest.shape, dtype=np.float32)
+    taken = np.zeros(nearest.shape, dtype=np.float32)
+    targets = []
     for value, box in boxes.items():
         if value == most:
             continue
         indicator = (label[box] == value).astype(np.float32)
         target, weight = _resize_box(indicator, [part.start for part in box], operators)
-        left[target] -= weight
+        targets.append(target)
+        taken[target] += weight
         weight += np.float32(BONUS) * (nearest[target] == value)
         wins = weight - best[target] > BONUS / 2
         np.copyto(best[target], weight, where=wins)
         np.copyto(result[target], label.dtype.type(value), where=wins)
-    left += np.float32(BONUS) * (nearest == most)
-    left -= best
-    equal = np.abs(left) <= BONUS / 2
-    result[left > BONUS / 2] = most
-    result[equal] = np.minimum(result[equal], label.dtype.type(most))
+    if targets:
+        z, *plane = (
+            slice(min(s.start for s in along), max(s.stop for s in along)) for along in zip(*targets, strict=True)
+        )
+        # the weight of the label that is everywhere is what the others leave: no pass of its own; planes fit a cache
+        for index in range(z.start, z.stop):
+            part = (index, *plane)
+            left = 1 - taken[part]
+            left += np.float32(BONUS) * (nearest[part] == most)
+            left -= best[part]
+            equal = np.abs(left) <= BONUS / 2
+            np.copyto(result[part], label.dtype.type(most), where=left > BONUS / 2)
+            np.minimum(result[part], label.dtype.type(most), out=result[part], where=equal)
     return result
 
 
