@@ -17,12 +17,15 @@ from autoseg.core.records import read_record, write_record
 from autoseg.core.runtime import has_cuda_driver, logged_step, say
 from autoseg.core.workspace import Workspace, WorkspaceRecord, default_root, open_workspace, remove_if_empty
 from autoseg.datasets.dataset import Dataset, Folds
+from autoseg.datasets.declaration import DECLARATION, propose
 from autoseg.datasets.folds import make_folds
 from autoseg.datasets.inspection import Inspection, refuse_errors
+from autoseg.datasets.options import InspectCommand
 from autoseg.datasets.options import Options as Reading
 from autoseg.options import FoldChoice, PlanCommand, choose_budget, describe_seconds
 from autoseg.steps.fingerprint import make_fingerprint
 from autoseg.steps.inspect import inspect
+from autoseg.steps.mend import describe, mend
 from autoseg.steps.plan import PlanOptions, plan, write_nnunet
 from autoseg.steps.preprocess import preprocess
 from planners.fingerprint import Fingerprint
@@ -96,6 +99,25 @@ def scratch(place: Path, workspace: Path | None = None) -> Iterator[Workspace]:
             for record in root.glob("*.json"):
                 shutil.copy(record, copy)
         yield Workspace(copy) if root == place else open_workspace(copy, place, 0)
+
+
+def after_looking(workspace: Workspace, wanted: InspectCommand, reading: Reading) -> None:
+    """Say where the page lies; propose an autoseg.json and write a mended copy where that is wanted.
+
+    Raises:
+        AutosegError: the copy's place is not a new or empty folder outside the dataset.
+
+    """
+    say(f"pictures: {workspace.inspection_page}")
+    if wanted.write_json:
+        proposal = workspace.root / DECLARATION
+        write_record(proposal, propose(read_record(workspace.dataset, Dataset)))
+        say(f"proposal: {proposal}; correct it and put it beside the data, or name it with --declaration")
+    if wanted.fix is not None:
+        inspection = read_record(workspace.findings, Inspection)
+        known = {fact.stamp: fact for fact in (*inspection.cases, *inspection.test_cases)}
+        with logged_step(workspace.run_log, "mend", output=str(wanted.fix)):
+            say(describe(mend(Path(inspection.folder), wanted.fix, reading, known), wanted.fix))
 
 
 def fingerprinted(workspace: Workspace, reading: Reading = Reading()) -> Fingerprint:  # noqa: B008 (frozen)

@@ -68,8 +68,6 @@ def configuration_text(configuration: Configuration) -> str:
     )
 
 
-def _finding(finding: Finding) -> str:
-    return f"{finding.severity}: {finding.where}: {finding.what}; {finding.mend}"
 def _cases(inspection: Inspection) -> list[str]:
     """Return a table of what the cases that could be read hold: the least, the median and the largest."""
     read = [fact for fact in inspection.cases if fact.channels]
@@ -94,6 +92,8 @@ def _three(rows: Sequence[Sequence[float]]) -> tuple[str, str, str]:
     return _axes([min(column) for column in columns]), _axes(_medians(rows)), _axes([max(column) for column in columns])
 
 
+def _finding(finding: Finding) -> str:
+    return f"{finding.severity}: {finding.where}: {finding.what}; {finding.mend}"
 
 
 def _count(number: int, what: str) -> str:

@@ -30,6 +30,7 @@ FORMATS = (
     Format(file="inspection.json", record="autoseg.datasets.inspection.Inspection"),
     Format(file="autoseg.json beside the data", record="autoseg.datasets.declaration.Declaration"),
     Format(file="previews.json", record="autoseg.datasets.inspection.Previews"),
+    Format(file="mended.json of autoseg inspect --fix", record="autoseg.steps.mend.Mended"),
     Format(file="dataset.json", record="autoseg.datasets.dataset.Dataset"),
     Format(file="folds.json", record="autoseg.datasets.dataset.Folds"),
     Format(file="fingerprint.json", record="planners.fingerprint.Fingerprint"),
@@ -123,6 +124,8 @@ def type_text(hint: object) -> str:
     if origin is tuple:
         return _list_text(options)
     return _PLAIN_NAMES[typing.cast("type", hint)]
+    if origin is dict:
+        return f"object of {_plural(options[1])} by name"
 
 
 def _list_text(options: Sequence[object]) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from autoseg.core.errors import AutosegError
 from autoseg.imaging.reading import ReadOptions
@@ -70,6 +71,22 @@ class Options(Allowed):
     channel_names: str | None = None
     label_names: str | None = None
     declaration: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InspectCommand:
+    """What `autoseg inspect` may be told beside how to read the folder.
+
+    Attributes:
+        workspace: Where everything made goes; by default ./NAME.autoseg.
+        write_json: Propose an autoseg.json in the workspace; put beside the data, or named, it is followed.
+        fix: Folder for a mended copy of the dataset, with a log; the dataset itself is never touched.
+
+    """
+
+    workspace: Path | None = None
+    write_json: bool = False
+    fix: Path | None = None
 
 
 def named_patterns(text: str) -> dict[str, str]:
