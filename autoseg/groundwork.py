@@ -278,7 +278,7 @@ def forget(workspace: Workspace) -> None:
     shutil.rmtree(workspace.model, ignore_errors=True)
     for path in (workspace.findings, workspace.fingerprint, workspace.plan, workspace.folds):
         path.unlink(missing_ok=True)
-    for path in (workspace.provenance, workspace.budget, workspace.report):
+    for path in (workspace.provenance, workspace.budget, workspace.selection, workspace.report):
         path.unlink(missing_ok=True)
 
 

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from autoseg.core.ledger import Ledger
 from autoseg.core.runtime import logged_step, say
+from autoseg.core.selection import JOINED
 from autoseg.core.workspace import default_root, open_workspace
 from autoseg.datasets.inspection import refuse_errors
 from autoseg.datasets.options import Options as Reading
@@ -28,16 +29,17 @@ from autoseg.options import (
     parse_folds,
     share_budget,
 )
+from autoseg.selecting import select
 from autoseg.steps.plan import PlanOptions
 from autoseg.steps.report import report
-from autoseg.steps.train import machine_of, write_model
+from autoseg.steps.train import machine_of
 from autoseg.texts import configuration_text, inspection_text
 from autoseg.trainings import Job, NetworkResult, train_networks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
-    """What a run left: where things are, and what the networks reached; `configuration` is the one that predicts."""
+    """What a run left: where things are, and what the networks reached; `configuration` is what predicts."""
 
     schema: ClassVar[str] = "autoseg.run/1"
 
@@ -78,8 +80,7 @@ def plan_and_train(
         say(f"plan {configuration_text(plan.configuration(name))}")
         preprocessed(workspace, name)
     results = train_networks(job, [(name, fold) for name in names for fold in folds])
-    best = max(names, key=lambda name: _mean_dice(results, name))
-    write_model(workspace, best)
+    selection = select(job, results)
     with logged_step(workspace.run_log, "report"):
         page = report(workspace)
     job.ledger.save()
@@ -87,7 +88,7 @@ def plan_and_train(
         workspace=str(workspace.root),
         model=str(workspace.model),
         report=str(page),
-        configuration=best,
+        configuration=JOINED.join(selection.configurations),
         networks=results,
     )
 
@@ -105,11 +106,6 @@ def _settle(dataset: Path, options: PlanAndTrainOptions, running_seconds: float)
         forget(workspace)
     ledger = Ledger(workspace.budget, budget.budget.seconds, running_seconds)
     return Job(workspace=workspace, ledger=ledger, device=device, budget=budget, seed=options.seed)
-
-
-def _mean_dice(results: tuple[NetworkResult, ...], configuration: str) -> float:
-    values = [r.validation_dice for r in results if r.configuration == configuration and r.validation_dice is not None]
-    return sum(values) / len(values) if values else 0.0
 
 
 def describe(result: RunResult) -> str:

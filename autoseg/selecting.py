@@ -7,11 +7,12 @@ from autoseg.core.plans import read_plan
 from autoseg.core.records import write_record
 from autoseg.core.runtime import logged_step, say
 from autoseg.core.selection import JOINED, Choice
+from autoseg.imaging.selection import Selection
 from autoseg.learning.model_files import choose_prediction
 from autoseg.options import describe_seconds
 from autoseg.steps.evaluate import score_validation
 from autoseg.steps.predict import predict_validation
-from autoseg.steps.select import Selection, choose_configurations, choose_postprocessing, ensembles_of
+from autoseg.steps.select import choose_configurations, choose_postprocessing, ensembles_of
 from autoseg.steps.train import write_model
 from autoseg.trainings import REPORT_S, SAFETY, Job, NetworkResult
 

@@ -19,12 +19,15 @@ from autoseg.learning.validation import VALIDATION_SHARE
 from autoseg.options import ChosenBudget, FoldChoice, TrainCommand, choose_budget, describe_seconds
 from autoseg.steps.evaluate import score_validation
 from autoseg.steps.predict import predict_validation
+from autoseg.steps.select import ensembles_of
 from autoseg.steps.train import TrainingRecord, TrainOptions, machine_of, train, write_model
 from planners.fingerprint import Fingerprint
 from planners.prediction import prediction_seconds
 
 REPORT_S = 15.0
 """Choosing, drawing the report and leaving Python; measured on two slow cores, most of it matplotlib."""
+ENSEMBLES_SHARE = 0.15
+"""Of a job's time that is kept for comparing ensembles: what they gain, training longer mostly gains, too."""
 EARLIEST = 0.85
 """Share of its budget that a job uses at least, or says why not."""
 SAFETY = 1.3
@@ -60,7 +63,7 @@ def train_networks(job: Job, wanted: list[tuple[str, int]]) -> tuple[NetworkResu
     for position, (name, fold) in enumerate(wanted):
         validations_s = [_validation_seconds(job, *later) for later in wanted[position:]]
         last_epoch_s = min(validations_s[0], VALIDATION_SHARE * (job.budget.budget.seconds or 0.0))
-        reserve_s = REPORT_S + sum(validations_s) + last_epoch_s
+        reserve_s = REPORT_S + sum(validations_s) + last_epoch_s + _ensembles_seconds(job, wanted, validations_s[0])
         seconds = job.ledger.training_seconds(
             trained_seconds=sum(result.training_seconds for result in results),
             networks_left=len(wanted) - position,
@@ -88,6 +91,18 @@ def train_networks(job: Job, wanted: list[tuple[str, int]]) -> tuple[NetworkResu
         if position == len(wanted) - 1:
             _say_if_early(job, results, validations_s[0])
     return tuple(results)
+
+
+def _ensembles_seconds(job: Job, wanted: list[tuple[str, int]], validation_s: float) -> float:
+    """Return what validating ensembles of the configurations will take, at most ENSEMBLES_SHARE of the job's time."""
+    names = tuple(dict.fromkeys(name for name, _ in wanted))
+    plan = read_plan(job.workspace.plan)
+    sets = ensembles_of(names, [plan.configuration(name).previous for name in names])
+    folds = len({fold for _, fold in wanted})
+    return min(
+        sum(len(members) for members in sets) * folds * validation_s,
+        ENSEMBLES_SHARE * (job.budget.budget.seconds or 0.0),
+    )
 
 
 def _say_if_early(job: Job, results: list[NetworkResult], expected_s: float) -> None:

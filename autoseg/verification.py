@@ -17,6 +17,7 @@ from autoseg.core.workspace import Workspace, WorkspaceRecord
 from autoseg.datasets.dataset import Dataset, Folds
 from autoseg.datasets.examine import stamp_of
 from autoseg.datasets.inspection import Inspection
+from autoseg.imaging.selection import Selection
 from autoseg.imaging.store import CaseStore
 from planners.fingerprint import Fingerprint
 from planners.recipe import Machine
@@ -29,6 +30,7 @@ _RECORDS: tuple[tuple[str, type], ...] = (
     ("folds.json", Folds),
     ("machine.json", Machine),
     ("budget.json", Spent),
+    ("selection.json", Selection),
     ("provenance.json", Provenance),
 )
 

@@ -40,6 +40,7 @@ FORMATS = (
     Format(file="training/CONFIGURATION/fold_K/training.json", record="autoseg.steps.train.TrainingRecord"),
     Format(file="model/model.json", record="autoseg.learning.model_files.ModelRecord"),
     Format(file="validation/CONFIGURATION/fold_K/scores.json", record="autoseg.core.scores.Scores"),
+    Format(file="selection.json", record="autoseg.imaging.selection.Selection"),
     Format(file="budget.json", record="autoseg.core.ledger.Spent"),
     Format(file="provenance.json", record="autoseg.core.provenance.Provenance"),
     Format(file="prediction.json beside predictions", record="autoseg.predicting.records.PredictionRecord"),
@@ -123,9 +124,9 @@ def type_text(hint: object) -> str:
         return ", or ".join(type_text(option) for option in options)
     if origin is tuple:
         return _list_text(options)
-    return _PLAIN_NAMES[typing.cast("type", hint)]
     if origin is dict:
         return f"object of {_plural(options[1])} by name"
+    return _PLAIN_NAMES[typing.cast("type", hint)]
 
 
 def _list_text(options: Sequence[object]) -> str:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+JOINED = "+"
+"""Between the configurations of an ensemble, in its name and in that of its folder."""
 PATIENTS_MIN = 3
 """Under this many, a standard error says nothing, and the simplest is taken."""
 

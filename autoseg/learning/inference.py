@@ -1,5 +1,6 @@
 """From an image array to a label map: prepare, predict by windows, translate class indexes, postprocess."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -10,10 +11,10 @@ import torch
 from jaxtyping import Real, UInt8, UInt16
 
 from autoseg.core.errors import AutosegError, ResourceError
+from autoseg.imaging.changes import Change, apply_change
 from autoseg.imaging.preparation import Prepared, SpacingMm, prepare_image
-from autoseg.imaging.runs import keep_largest
 from autoseg.learning.ensemble import Ensemble, Footprint, Input, Sink
-from autoseg.learning.model_files import KeepLargest, LoadedNetwork, label_values, plan_inputs, plan_outputs
+from autoseg.learning.model_files import LoadedNetwork, label_values, plan_inputs, plan_outputs
 from autoseg.learning.sliding_window import WindowPredictor
 from autoseg.learning.source import Source, Tally
 from autoseg.learning.windows import STEP_FRACTION
@@ -45,7 +46,7 @@ class InferenceOptions:
     step: float = STEP_FRACTION
     flat_tolerance: float | None = 0.0
     max_ram_bytes: int | None = None
-    postprocessing: tuple[KeepLargest, ...] = ()
+    postprocessing: tuple[Change, ...] = ()
     configurations: tuple[str, ...] = ()
 
 
@@ -78,7 +79,7 @@ class Segmenter:
 
     plan: Plan
     members: tuple[Member, ...]
-    postprocessing: tuple[KeepLargest, ...] = ()
+    postprocessing: tuple[Change, ...] = ()
     max_ram_bytes: int | None = None
     held_bytes: int = 0
 
@@ -121,8 +122,9 @@ class Segmenter:
             pairs = zip(self.members, prepared.members, prepared.previous, strict=True)
             inputs = [self._input(*each, tally) for each in pairs]
             label_map = _label_values(self._ensemble.labels(inputs, sink, tally), self.plan)
-            for step in self.postprocessing:
-                label_map = keep_largest(label_map, step.values)
+            voxel_mm3 = math.prod(prepared.members[0].mapping.native_spacing_mm)
+            for change in self.postprocessing:
+                label_map = apply_change(label_map, change, voxel_mm3)
             return label_map
 
     def limited(self, max_ram_bytes: int | None, held_bytes: int = 0) -> "Segmenter":
@@ -152,6 +154,14 @@ class Segmenter:
         return tuple(found)
 
     @property
+    def predictors(self) -> tuple[WindowPredictor, ...]:
+        """Those of every configuration that predicts, each after those of the stages before it."""
+        found: list[WindowPredictor] = []
+        for member in self.members:
+            found += [*(member.previous.predictors if member.previous else ()), member.predictor]
+        return tuple(found)
+
+    @property
     def _ensemble(self) -> Ensemble:
         predictors = tuple(member.predictor for member in self.members)
         return Ensemble(members=predictors, max_ram_bytes=self.max_ram_bytes, held_bytes=self.held_bytes)
@@ -171,7 +181,7 @@ class Segmenter:
         """Return what a member predicts from; in a cascade, the stage before predicts first."""
         if member.previous is None or earlier is None:
             return Input(source=Source(image=own.image), mapping=own.mapping)
-        before = own.mapping.label_to_network(member.previous.segment(earlier, tally=tally))
+        before = own.label_to_network(member.previous.segment(earlier, tally=tally))
         return Input(
             source=Source(image=own.image, previous=before, values=label_values(self.plan)), mapping=own.mapping
         )

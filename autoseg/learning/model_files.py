@@ -15,6 +15,7 @@ from torch import nn
 
 from autoseg.core.errors import AutosegError
 from autoseg.core.files import write_bytes
+from autoseg.imaging.changes import Change
 from autoseg.learning.network import build_network, output_count
 from autoseg.learning.nnunet_folder import is_nnunet
 from planners.fingerprint import Fingerprint
@@ -63,7 +64,7 @@ class ModelRecord:
     mirror_axes: tuple[int, ...]
     ensemble: tuple[str, ...] = ()
     mirror: bool = False
-    postprocessing: tuple[KeepLargest, ...] = ()
+    postprocessing: tuple[Change, ...] = ()
 
     @property
     def predicting(self) -> tuple[str, ...]:
@@ -175,7 +176,7 @@ def load_model_record(folder: Path) -> ModelRecord:
     return record
 
 
-def choose_prediction(path: Path, configurations: Sequence[str], postprocessing: Sequence[KeepLargest]) -> ModelRecord:
+def choose_prediction(path: Path, configurations: Sequence[str], postprocessing: Sequence[Change]) -> ModelRecord:
     """Write into the model that `path` is or holds which configurations predict and what is done after them.
 
     Raises:

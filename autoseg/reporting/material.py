@@ -13,6 +13,7 @@ from autoseg.core.scores import CaseScore, Scores, make_scores
 from autoseg.core.workspace import Workspace
 from autoseg.datasets.dataset import Case, Dataset, Folds
 from autoseg.datasets.inspection import Inspection
+from autoseg.imaging.selection import Selection
 from planners.fingerprint import Fingerprint
 from planners.plan import Plan
 from planners.recipe import Machine
@@ -84,6 +85,7 @@ class Material:
     machine: Machine | None
     trainings: tuple[TrainingCurve, ...]
     validated: tuple[Validated, ...]
+    selection: Selection | None
     runs: tuple[RunEntry, ...]
     digests: tuple[Digest, ...]
 
@@ -119,6 +121,7 @@ def gather(workspace: Workspace) -> Material:
         machine=_optional(workspace.machine, Machine),
         trainings=_trainings(workspace.root / "training"),
         validated=_validated(workspace.root / "validation"),
+        selection=_optional(workspace.selection, Selection),
         runs=_lines(workspace.run_log, RunEntry),
         digests=_digests(workspace.root),
     )

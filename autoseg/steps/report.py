@@ -14,6 +14,7 @@ from autoseg.reporting.sections import (
     plan_section,
     training_section,
 )
+from autoseg.reporting.selection import selection_section
 from autoseg.reporting.validation import validation_section
 
 
@@ -29,6 +30,7 @@ def report(workspace: Workspace) -> Path:
     material = gather(workspace)
     sections = (
         ("validation", validation_section(material)),
+        ("selection", selection_section(material)),
         ("training", training_section(material)),
         ("plan", plan_section(material)),
         ("data", dataset_section(material)),

@@ -2,10 +2,8 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
@@ -16,37 +14,12 @@ from autoseg.core.selection import JOINED, Candidate, Choice, choose_simplest
 from autoseg.core.workspace import Workspace
 from autoseg.datasets.dataset import Case, Dataset
 from autoseg.datasets.read_case import read_reference
-from autoseg.imaging.changes import Change
 from autoseg.imaging.postprocessing import Parts, changes_to_try, measure_parts
 from autoseg.imaging.read import read_header, read_label
+from autoseg.imaging.selection import LabelPostprocessing
 from planners.fingerprint import Label
 
 AS_IT_IS = "as it is"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelPostprocessing:
-    """What was tried on one structure, and what was chosen; `change` is None where it stays as it is."""
-
-    label: str
-    choice: Choice
-    change: Change | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """What predicts, what is done after it, and the evidence: mean Dice of each candidate out of fold.
-
-    `left_out` names candidates that there was no time to try.
-    """
-
-    schema: ClassVar[str] = "autoseg.selection/1"
-
-    folds: tuple[int, ...]
-    configurations: tuple[str, ...]
-    choice: Choice
-    postprocessing: tuple[LabelPostprocessing, ...]
-    left_out: tuple[str, ...]
 
 
 def ensembles_of(configurations: Sequence[str], previous: Sequence[str | None]) -> tuple[tuple[str, ...], ...]:

@@ -4,8 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from autoseg.imaging.changes import Change, apply_change
 from autoseg.imaging.metrics import dice
-from autoseg.imaging.postprocessing import Change, apply_change, changes_to_try, measure_parts
+from autoseg.imaging.postprocessing import changes_to_try, measure_parts
 
 LARGEST = Change(values=(1,))
 

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from autoseg.core.errors import AutosegError
+from autoseg.imaging.changes import Change
 from autoseg.imaging.resampling import LINEAR, resize
 from autoseg.learning.inference import InferenceOptions, make_segmenter
-from autoseg.learning.model_files import KeepLargest, LoadedNetwork, plan_inputs
+from autoseg.learning.model_files import LoadedNetwork, plan_inputs
 from autoseg.learning.network import build_network
 from planners.fingerprint import Label
 from planners.plan import Normalization, Plan
@@ -68,7 +69,7 @@ def test_classes_become_the_values_of_the_labels(steps):
 
 def test_postprocessing_steps_follow_each_other():
     image = np.array([0, 1, 1, 1, 0, 2, 2, 0, 2, 1], np.float32).reshape(1, 1, 10)
-    both, lesion = KeepLargest(values=(1, 7)), KeepLargest(values=(7,))
+    both, lesion = Change(values=(1, 7)), Change(values=(7,))
     expected = {(both,): [0, 1, 1, 1, 0, 0, 0, 0, 0, 0], (lesion, both): [0, 1, 1, 1, 0, 0, 0, 0, 0, 0]}
     expected[lesion,] = [0, 1, 1, 1, 0, 7, 7, 0, 0, 1]
     for after, row in expected.items():
