@@ -13,18 +13,22 @@ from typing import Annotated, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
+from autoseg import model_commands
 from autoseg.core.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FINDINGS, EXIT_OUR_ERROR, EXIT_RESOURCES, AutosegError
 from autoseg.core.presets import EvaluateOptions
 from autoseg.core.runtime import process_seconds, say
 from autoseg.core.stopping import StoppedError
 from autoseg.datasets.options import InspectCommand
 from autoseg.datasets.options import Options as Reading
-from autoseg.options import Page, PlanAndTrainOptions, PlanCommand, PredictCommand, Talk, TrainCommand
+from autoseg.options import Page, PlanAndTrainOptions, PlanCommand, PredictCommand, TrainCommand
+from autoseg.talking import TALK as _TALK
+from autoseg.talking import Talking
+from autoseg.talking import next_step as _next
+from autoseg.talking import short as _short
+from autoseg.talking import tell as _tell
 
 _FLAT = Parameter(name="*")
 
-
-_TALK = Talk()
 _READING = Reading()
 _PLAN_AND_TRAIN = PlanAndTrainOptions()
 _INSPECT = InspectCommand()
@@ -32,7 +36,6 @@ _PLAN = PlanCommand()
 _TRAIN = TrainCommand()
 _EVALUATE = EvaluateOptions()
 _DEMO_FOLDER = Path("autoseg-demo")
-Talking = Annotated[Talk, _FLAT]
 
 app = App(
     name="autoseg",
@@ -284,33 +287,9 @@ def show(place: Path, *, talk: Talking = _TALK) -> int:
     return EXIT_DONE
 
 
-@app.command(sort_key=9.5)
-def verify(place: Path, *, talk: Talking = _TALK) -> int:
-    """Check that every file that was made is still what was written; exit code 1 when one is not.
-
-    Args:
-        place: A workspace, a model folder, or a folder of predictions.
-    """
-    from autoseg import verification
-
-    found = verification.verify(place)
-    _tell(talk, found, verification.describe(found))
-    return EXIT_FINDINGS if found.problems else EXIT_DONE
-
-
-@app.command(sort_key=9.7)
-def import_nnunet(source: Path, *, output: Annotated[Path, Parameter(alias="-o")], talk: Talking = _TALK) -> int:
-    """Turn a model that nnU-Net 2 trained into a model folder; `predict --model` takes nnU-Net's folder as it is, too.
-
-    Args:
-        source: nnU-Net's folder of a trained configuration or of a data set's results, or the zip that it exports.
-        output: The model folder; it must not exist yet.
-    """
-    from autoseg.steps.import_nnunet import import_nnunet as run
-
-    record = run(source, output)
-    _tell(talk, record, f"{', '.join(record.predicting)}, {len(record.networks)} networks: {output}")
-    return _next(f"autoseg predict IMAGES --model {_short(output)} --output DIR")
+app.command(model_commands.verify, sort_key=9.5)
+app.command(model_commands.import_nnunet, sort_key=9.7)
+app.command(model_commands.export, sort_key=9.8)
 
 
 @app.command(sort_key=10)
@@ -382,24 +361,6 @@ def _fail(line: str, code: int, *, verbose: bool = False) -> int:
         traceback.print_exc()
     say(f"error: {line}")
     return code
-
-
-def _tell(talk: Talk, record: object, text: str) -> None:
-    if talk.json:
-        from autoseg.core.records import encode
-
-        sys.stdout.write(encode(record).decode())
-    else:
-        print(text)
-
-
-def _next(command: str) -> int:
-    say(f"next: {command}")
-    return EXIT_DONE
-
-
-def _short(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 if __name__ == "__main__":

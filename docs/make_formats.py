@@ -39,6 +39,7 @@ FORMATS = (
     Format(file="preprocessed/CONFIGURATION/CASE.json", record="autoseg.imaging.store.CaseRecord"),
     Format(file="training/CONFIGURATION/fold_K/training.json", record="autoseg.steps.train.TrainingRecord"),
     Format(file="model/model.json", record="autoseg.learning.model_files.ModelRecord"),
+    Format(file="runner.json of an exported folder", record="autoseg.runner.record.RunnerRecord"),
     Format(file="validation/CONFIGURATION/fold_K/scores.json", record="autoseg.core.scores.Scores"),
     Format(file="selection.json", record="autoseg.imaging.selection.Selection"),
     Format(file="budget.json", record="autoseg.core.ledger.Spent"),

@@ -8,7 +8,7 @@ from jaxtyping import install_import_hook
 # Types and shapes of these packages are checked at every call, in tests alone (design rule 7); an int may stand for a
 # float (PEP 484). This file is loaded before any test imports them.
 install_import_hook(
-    ["autoseg.imaging", "autoseg.learning"],
+    ["autoseg.imaging", "autoseg.learning", "autoseg.runner"],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
 
