@@ -27,9 +27,10 @@ from autoseg.core.records import read_record, write_record
 from autoseg.core.workspace import Workspace
 from autoseg.datasets.dataset import Dataset
 from autoseg.datasets.load import load_image
+from autoseg.imaging.changes import Change
 from autoseg.learning.ensemble import Sink
 from autoseg.learning.inference import InferenceOptions, LabelMap, Segmenter, make_segmenter
-from autoseg.learning.model_files import KeepLargest, load_networks
+from autoseg.learning.model_files import load_networks
 from benchmarks.nnunet_agreement import _VERSION, _output
 from benchmarks.nnunet_raw import channel_names
 from benchmarks.nnunet_training import (
@@ -330,7 +331,7 @@ def agreement(subject: Subject, row: str, peer: Peer, predicted: Mapping[str, Pa
     return _compared(made, segmenter, theirs, sorted(peer.judged.iterdir()))
 
 
-def _options(configurations: tuple[str, ...], steps: tuple[KeepLargest, ...], mirror: bool) -> InferenceOptions:
+def _options(configurations: tuple[str, ...], steps: tuple[Change, ...], mirror: bool) -> InferenceOptions:
     return InferenceOptions(mirror=mirror, dtype=torch.float32, postprocessing=steps, configurations=configurations)
 
 

@@ -133,6 +133,14 @@ class Prepared:
     mapping: GridMapping
     mask: Bool[np.ndarray, "crop_z crop_y crop_x"]
 
+    def label_to_network(self, label: Integer[np.ndarray, "z y x"]) -> Int16[np.ndarray, "new_z new_y new_x"]:
+        """Return a label map (z, y, x) that was predicted for this image on the network's grid, as a cascade sees it.
+
+        Background outside the mask is OUTSIDE and counts as a label of its own when neighbours outvote each other.
+        Source: nnU-Net, DefaultPreprocessor, which gives a cascade its first stage's label map in this way.
+        """
+        return self.mapping.resample_label(_mark_outside(self.mapping.crop(label), self.mask))
+
 
 def prepare_image(
     array: Real[np.ndarray, "c z y x"], spacing_mm: SpacingMm, plan: Plan, configuration: Configuration

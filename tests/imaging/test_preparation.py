@@ -241,3 +241,18 @@ def test_locations_of_overlapping_labels_come_from_their_own_maps():
     first, second = foreground_locations(label, 2, np.random.default_rng(0))
     assert first.tolist() == [[0, 0, 0], [0, 0, 1]]
     assert second.tolist() == [[0, 0, 0], [0, 1, 0]]
+
+
+def test_a_cascade_sees_background_outside_the_image_as_a_label_of_its_own(build_plan):
+    """Of eight voxels that become one, 3 have label 1, 1 has 2, 2 are background in the image, 2 outside it.
+
+    Background has more than label 1 only when both kinds are counted together, which nnU-Net does not.
+    """
+    image = np.ones((1, 2, 2, 2), dtype=np.float32)
+    image[0, 0, 0] = 0
+    plan = build_plan((2, 2, 2))
+    prepared = prepare_image(image, (1.0, 1.0, 1.0), plan, plan.configurations[0])
+    label = np.array([[[0, 0], [0, 1]], [[1, 2], [1, 0]]], dtype=np.uint8)
+    assert prepared.mapping.network_shape == (1, 1, 1)
+    assert prepared.label_to_network(label).item() == 1
+    assert prepared.mapping.label_to_network(label).item() == 0
