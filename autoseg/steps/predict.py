@@ -135,6 +135,7 @@ def predict_validation(workspace: Workspace, configuration: str, fold: int, devi
         digest=_digest_with(" ".join(weights), segmenter),
         output=output,
         max_ram_bytes=_default_ceiling_bytes(),
+        reading=dataset.reading,
     )
     remove_others(output, cases)
     outcome = predict_cases(job, cases)

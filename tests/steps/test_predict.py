@@ -15,28 +15,37 @@ import SimpleITK
 import torch
 from pydicom.uid import generate_uid
 
+import autoseg
 from autoseg.core.errors import EXIT_PARTIAL, AutosegError, PartialError
 from autoseg.core.records import read_record, write_record
+from autoseg.core.runtime import digest_file
 from autoseg.core.workspace import Workspace
 from autoseg.datasets.dataset import Case, Dataset, Fold, Folds
+from autoseg.datasets.inputs import InputCase
 from autoseg.imaging.changes import Change
 from autoseg.imaging.dicom_labels import read_structure
+from autoseg.imaging.dicom_sr_write import read_volumes_ml
 from autoseg.imaging.geometry import corner_displacement_voxels
+from autoseg.imaging.probabilities import ProbabilitiesRecord, read_probabilities
 from autoseg.imaging.read import read_header, read_image
+from autoseg.imaging.reading import ReadOptions
 from autoseg.learning.model_files import (
     ModelRecord,
     TrainedNetwork,
+    choose_prediction,
     load_model_record,
     load_networks,
     save_model,
     save_network,
 )
 from autoseg.learning.network import build_network
+from autoseg.learning.presets import ready_model
 from autoseg.predicting import cases
+from autoseg.predicting.costs import reading_bytes, resident_bytes
 from autoseg.predicting.records import CasePrediction, PredictionRecord
 from autoseg.steps.predict import PredictOptions, predict, predict_validation
 from planners.fingerprint import CaseFingerprint, ChannelFingerprint, Fingerprint, Label
-from planners.plan import Normalization, Plan
+from planners.plan import Configuration, Normalization, Plan
 from tests.builders import configuration
 from tests.imaging.test_dicom import save as save_series
 from tests.imaging.test_dicom import series
@@ -130,6 +139,23 @@ def edit_plan(folder: Path, **changes) -> None:
     """Change the model's configuration."""
     plan = read_record(folder / "plan.json", Plan)
     write_record(folder / "plan.json", replace(plan, configurations=(replace(plan.configurations[0], **changes),)))
+
+
+def add_configuration(folder: Path, planned: Configuration) -> None:
+    """Add a configuration with a network of random weights to the model."""
+    plan, record = read_record(folder / "plan.json", Plan), load_model_record(folder)
+    planned = replace(planned, normalizations=plan.configurations[0].normalizations)
+    trained = TrainedNetwork(
+        configuration=planned.name,
+        fold=0,
+        module=random_network(planned, len(plan.channels), 1 + len(LABELS)),
+        steps=1,
+        seconds=1.0,
+        validation_dice=None,
+    )
+    networks = (*record.networks, save_network(folder, trained))
+    write_record(folder / "plan.json", replace(plan, configurations=(*plan.configurations, planned)))
+    write_record(folder / "model.json", replace(record, networks=networks))
 
 
 def image(seed=0, shape=(9, 8, 6)):
@@ -282,6 +308,26 @@ class TestFolders:
         found = read_structure(tmp_path / "out" / "T1.dcm#1", read_header(folder).grid)
         np.testing.assert_array_equal(found != 0, nifti != 0)
 
+    def test_of_a_series_with_a_lost_slice_are_mended_and_marked_when_allowed(self, tmp_path):
+        slices = series(8)
+        for dataset in slices:
+            dataset.FrameOfReferenceUID = dataset.StudyInstanceUID = generate_uid(entropy_srcs=["frame"])
+        del slices[3]
+        folder = save_series(tmp_path / "patient" / "T1", slices)
+        wanted = options(tmp_path, folder)
+        with pytest.raises(PartialError, match="missing slices: lacks 1 of 8 slices"):
+            predict(wanted)
+        allowed = ReadOptions(resample=True)
+        record = predict(replace(wanted, reading=allowed, format="sr"))
+        assert record.cases[0].warnings[0].startswith("missing slices: 1 of 8 slices are interpolated")
+        predict(replace(wanted, reading=allowed))
+        nifti = read_image(tmp_path / "out" / "T1.nii.gz")
+        assert corner_displacement_voxels(read_header(folder, allowed).grid, nifti.grid) < 1e-5
+        found = read_structure(tmp_path / "out" / "T1.dcm#1", nifti.grid)
+        np.testing.assert_array_equal(found != 0, nifti.array[0] != 0)
+        volumes = [measured.volume_ml for measured in record.cases[0].measurements]
+        assert read_volumes_ml(tmp_path / "out" / "reports" / "T1.dcm") == pytest.approx(volumes, abs=1e-6)
+
     def test_of_a_dataset_gives_its_test_cases(self, tmp_path):
         label = (image() > 0).astype(np.uint8)
         for name in ("a", "b"):
@@ -309,6 +355,22 @@ class TestFolders:
 
 @pytest.mark.usefixtures("model")
 class TestFailures:
+    def test_a_fault_of_our_own_fails_the_case_alone(self, tmp_path, monkeypatch):
+        for name in ("a", "b"):
+            save(tmp_path / "scans" / f"{name}.nii.gz", image(seed=ord(name)))
+        real = cases.measure
+
+        def broken(label_map, grid, labels, array):
+            if array.sum() == image(seed=ord("a")).sum():
+                msg = "no such thing"
+                raise KeyError(msg)
+            return real(label_map, grid, labels, array)
+
+        monkeypatch.setattr(cases, "measure", broken)
+        with pytest.raises(PartialError, match=r"1 of 2 cases failed \(a\).*our own error: KeyError: 'no such thing'"):
+            predict(options(tmp_path, tmp_path / "scans"))
+        assert (tmp_path / "out" / "b.nii.gz").is_file()
+
     def test_one_bad_case_does_not_stop_the_others(self, tmp_path):
         save(tmp_path / "scans" / "a.nii.gz", image())
         bad = save(tmp_path / "scans" / "b.nii.gz", image())
@@ -354,6 +416,145 @@ class TestWarnings:
     def test_an_image_like_training_gives_none(self, tmp_path):
         record = predict(options(tmp_path, save(tmp_path / "scan.nii.gz", image())))
         assert record.cases[0].warnings == ()
+
+    def test_strict_refuses_the_case_and_does_the_others(self, tmp_path):
+        save(tmp_path / "scans" / "a.nii.gz", image(), np.diag([0.5, 0.5, 8.0, 1.0]))
+        save(tmp_path / "scans" / "b.nii.gz", image())
+        with pytest.raises(PartialError, match=r"1 of 2 cases failed \(a\).*unlike the training data: spacing 8 mm"):
+            predict(options(tmp_path, tmp_path / "scans", strict=True))
+        record = read_record(tmp_path / "out" / "prediction.json", PredictionRecord)
+        assert [case.case for case in record.cases] == ["b"]
+
+    def test_slices_along_another_axis_are_said(self, tmp_path):
+        record = predict(options(tmp_path, save(tmp_path / "scan.nii.gz", image(), np.diag([2.0, 0.5, 0.5, 1.0]))))
+        assert record.cases[0].warnings[0] == "slices of 2 mm lie along x; in training images along z"
+
+    def test_ct_without_a_value_below_water_is_said(self, tmp_path):
+        make_model(tmp_path / "model", scheme="ct")
+        fingerprint = read_record(tmp_path / "model" / "fingerprint.json", Fingerprint)
+        channels = tuple(replace(channel, modality="ct") for channel in fingerprint.channels)
+        write_record(tmp_path / "model" / "fingerprint.json", replace(fingerprint, channels=channels))
+        path = save(tmp_path / "scan.nii.gz", image())
+        (warning,) = predict(options(tmp_path, path)).cases[0].warnings
+        assert warning == (
+            "channel channel_0 has values 0 to 99, none below 0;"
+            " structures in training had -100 HU at least, air has -1000"
+        )
+        assert predict(options(tmp_path, save(path, image() - np.int16(20)))).cases[0].warnings == ()
+
+
+@pytest.mark.usefixtures("model")
+class TestCosts:
+    def test_are_said_before_each_case_and_recorded(self, tmp_path, capfd):
+        for name in ("a", "b"):
+            save(tmp_path / "scans" / f"{name}.nii.gz", image())
+        record = predict(options(tmp_path, tmp_path / "scans"))
+        said = capfd.readouterr().err
+        for case in record.cases:
+            assert f"{case.case}: about {case.estimated_bytes / 2**30:.2g} GiB, " in said
+            assert case.estimated_seconds > 0
+            assert resident_bytes() / 2 < case.estimated_bytes < 2 * resident_bytes()
+            assert (case.windows, case.windows_skipped) == (1, 0)
+
+    def test_without_room_cases_follow_one_another(self, tmp_path, monkeypatch):
+        """What reading needs is made huge: nothing is read while another case is held, and the results are the same."""
+        for name in ("a", "b", "c"):
+            save(tmp_path / "scans" / f"{name}.nii.gz", image(seed=ord(name)))
+        beside: list[bool] = []
+        read = cases._read
+
+        def watched(job, case, needed_bytes):
+            beside.append(needed_bytes == 0)  # read ahead: the room was found before
+            return read(job, case, needed_bytes)
+
+        monkeypatch.setattr(cases, "_read", watched)
+        first = predict(options(tmp_path, tmp_path / "scans"))
+        monkeypatch.setattr(cases, "reading_bytes", lambda *_: 1 << 30)
+        ceiling = resident_bytes() + (1 << 30) + (1 << 28)
+        held = replace(options(tmp_path, tmp_path / "scans", max_ram_bytes=ceiling), output=tmp_path / "held")
+        second = predict(held)
+        assert beside == [False, True, True, False, False, False]
+        assert [case.output_digest for case in first.cases] == [case.output_digest for case in second.cases]
+
+    def test_of_reading_beyond_the_ceiling_fail_the_case_before_it_is_read(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(cases, "reading_bytes", lambda *_: 1 << 40)
+        monkeypatch.setattr(cases, "load_image", None)
+        with pytest.raises(PartialError, match=r"reading it needs 102\d\.\d\d GiB"):
+            predict(options(tmp_path, save(tmp_path / "scan.nii.gz", image())))
+
+    def test_of_reading_are_known_from_the_header(self, tmp_path):
+        segmenter = ready_model(load_networks(tmp_path / "model", torch.device("cpu")), "default")
+        path = save(tmp_path / "scan.nii.gz", np.zeros((100, 80, 60), np.int16), np.diag([2.0, 2.0, 2.0, 1.0]))
+        voxels = 100 * 80 * 60
+        assert reading_bytes(InputCase(name="a", images=(path,)), segmenter) == voxels * (2 + 2 + 4 + 4 * 8 + 4 * 8)
+        assert reading_bytes(InputCase(name="a", images=(tmp_path / "none.nii",)), segmenter) == 0
+        save_series(tmp_path / "series", series())
+        size = sum(file.stat().st_size for file in (tmp_path / "series").rglob("*"))
+        assert reading_bytes(InputCase(name="a", images=(tmp_path / "series",)), segmenter) > 2 * size
+
+
+@pytest.mark.usefixtures("model")
+class TestProbabilities:
+    def test_are_stored_on_the_native_grid_and_agree_with_the_label_map(self, tmp_path):
+        make_model(tmp_path / "model", random=True)
+        path = save(tmp_path / "scan.nii.gz", image(shape=(20, 24, 30)))
+        plain = predict(options(tmp_path, path))
+        record = predict(options(tmp_path, path, probabilities=True))
+        assert record.skipped == ()
+        assert record.cases[0].output_digest == plain.cases[0].output_digest
+        assert record.cases[0].probabilities == "probabilities/scan.json"
+        stored = tmp_path / "out" / "probabilities" / "scan.json"
+        made = read_record(stored, ProbabilitiesRecord)
+        assert (made.channels, made.shape) == (("background", "organ", "lesion"), (3, 30, 24, 20))
+        assert made.sha256 == digest_file(stored.with_suffix(".b2nd"))
+        values = read_probabilities(stored).astype(np.float64)
+        np.testing.assert_allclose(values.sum(axis=0), 1, atol=3 * made.largest_error)
+        labels = read_image(tmp_path / "out" / "scan.nii.gz").array[0]
+        assert set(np.unique(labels)) == {0, 1, 7}
+        exact = autoseg.load_model(tmp_path / "model", device="cpu").predict_probabilities(
+            read_image(path).array, (2.0, 0.5, 0.5)
+        )
+        assert np.abs(values - exact).max() <= made.largest_error + 1e-6
+        best, second = np.sort(values, axis=0)[:-3:-1]
+        clear = best - second > 2 * made.largest_error
+        assert clear.mean() > 0.5
+        np.testing.assert_array_equal(np.array([0, 1, 7])[values.argmax(axis=0)][clear], labels[clear])
+        assert predict(options(tmp_path, path, probabilities=True)).skipped == ("scan",)
+        stored.unlink()
+        assert predict(options(tmp_path, path, probabilities=True)).skipped == ()
+
+
+class TestPresets:
+    def test_take_more_or_fewer_windows_views_and_networks(self, tmp_path):
+        make_model(tmp_path / "model", random=True)
+        edit_plan(tmp_path / "model", augmentation=replace(configuration(3).augmentation, mirror_axes=(0, 2)))
+        record = load_model_record(tmp_path / "model")
+        twice = (record.networks[0], replace(record.networks[0], fold=1))
+        write_record(tmp_path / "model" / "model.json", replace(record, networks=twice))
+        path = save(tmp_path / "scan.nii.gz", image(shape=(30, 24, 20)))
+        found = {name: predict(options(tmp_path, path, preset=name)) for name in ("fast", "default", "best")}
+        assert [(r.preset, r.mirror, r.networks) for r in found.values()] == [
+            ("fast", False, 1),
+            ("default", False, 2),
+            ("best", True, 2),
+        ]
+        windows = [record.cases[0].windows for record in found.values()]
+        assert windows[0] < windows[1] == windows[2]
+        assert len({record.cases[0].model_digest for record in found.values()}) == 3
+
+    def test_an_ensemble_is_chosen_from_what_the_model_holds(self, tmp_path):
+        folder = make_model(tmp_path / "model", random=True)
+        add_configuration(folder, replace(configuration(3), name="3d_lowres", spacing_mm=(2.0, 2.0, 2.0)))
+        path = save(tmp_path / "scan.nii.gz", image(shape=(30, 24, 20)))
+        alone = predict(options(tmp_path, path))
+        assert alone.configurations == ("3d_fullres",)
+        both = predict(options(tmp_path, path, configurations=("3d_fullres", "3d_lowres")))
+        assert (both.configurations, both.networks, both.skipped) == (("3d_fullres", "3d_lowres"), 2, ())
+        assert both.cases[0].output_digest != alone.cases[0].output_digest
+        choose_prediction(folder, ("3d_fullres", "3d_lowres"), ())
+        assert predict(options(tmp_path, path)).skipped == ("scan",)
+        with pytest.raises(AutosegError, match="no network 2d; it has 3d_fullres, 3d_lowres"):
+            predict(options(tmp_path, path, configurations=("2d",)))
 
 
 @pytest.mark.usefixtures("model")
