@@ -33,17 +33,7 @@ from autoseg.learning.inference import InferenceOptions, LabelMap, Segmenter, ma
 from autoseg.learning.model_files import load_networks
 from benchmarks.nnunet_agreement import _VERSION, _output
 from benchmarks.nnunet_raw import channel_names
-from benchmarks.nnunet_training import (
-    Peer,
-    Training,
-    ensemble,
-    export,
-    postprocess,
-    predict,
-    split,
-    train,
-    write_described,
-)
+from benchmarks.nnunet_training import Peer, Training, ensemble, export, postprocess, split, train_and_predict
 from benchmarks.record import RESULTS, Hardware, these_versions, this_commit, this_hardware
 from planners.fingerprint import Fingerprint
 
@@ -269,7 +259,7 @@ def prepared(subject: Subject, source: Path, peer: Peer) -> Mapping[str, Path]:
     """
     if not source.is_dir():
         raise AutosegError.at(source, "no such folder", "--datasets FOLDER holds the folders named in SUBJECTS")
-    workspace = Workspace(peer.work.parent / f"{subject.folder}.autoseg")
+    workspace = Workspace(peer.work.parents[1] / f"{subject.folder}.autoseg")
     program = [sys.executable, "-m", "autoseg.cli"]
     if not workspace.fingerprint.exists():
         words = ["inspect", str(source), "--workspace", str(workspace.root), *subject.reading]
@@ -278,13 +268,7 @@ def prepared(subject: Subject, source: Path, peer: Peer) -> Mapping[str, Path]:
     dataset = read_record(workspace.dataset, Dataset)
     channels = channel_names(read_record(workspace.fingerprint, Fingerprint))
     training, judged = split(dataset, subject.training_cases, subject.judged_cases)
-    train(peer, training, channels, subject.training)
-    write_described(judged, channels, subject.training, peer.work / "judged")
-    predicted: dict[str, Path] = {}
-    for name in subject.training.configurations:
-        stage = predicted.get("3d_lowres") if name == "3d_cascade_fullres" else None
-        predicted[name] = predict(peer, name, subject.training, stage)
-    return predicted
+    return train_and_predict(peer, (training, judged), channels, subject.training)
 
 
 def agreement(subject: Subject, row: str, peer: Peer, predicted: Mapping[str, Path]) -> ModelAgreement:

@@ -7,7 +7,7 @@ smaller patches by edits, and a trainer with few steps and no augmentation is pu
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,13 @@ _ENTRIES = {
     "postprocess": "nnunetv2.postprocessing.remove_connected_components:entry_point_apply_postprocessing",
 }
 
+_RUN = """
+import importlib, json, sys
+commands = json.loads(sys.argv[1])
+for module, function, *words in commands:
+    sys.argv[1:] = words
+    getattr(importlib.import_module(module), function)()
+"""
 _POSTPROCESSING = """
 import sys
 from batchgenerators.utilities.file_and_folder_operations import save_pickle
@@ -92,17 +99,16 @@ class Peer:
         """Return the folder of a trained configuration."""
         return self.results / f"{TRAINER}__{plans}__{configuration}"
 
-    def call(self, entry: str, *words: str) -> None:
-        """Run one of nnU-Net's commands.
+    def call(self, *commands: Sequence[str], loaders: int = 0) -> None:
+        """Run nnU-Net's commands (entry, words ...) one after the other in one process: importing it takes long.
 
         Raises:
-            AutosegError: it failed.
+            AutosegError: one of them failed.
 
         """
-        module, _, function = _ENTRIES[entry].partition(":")
-        code = f"import sys; sys.argv[0] = {entry!r}; from {module} import {function} as run; run()"
-        # Its planner sets as many threads as loaders, so that 0 makes it fail (2.8.1); elsewhere 0 saves processes.
-        self.run("-c", code, *words, loaders=1 if entry == "plan" else 0)
+        if commands:
+            named = [[*_ENTRIES[entry].split(":"), *words] for entry, *words in commands]
+            self.run("-c", _RUN, json.dumps(named), loaders=loaders)
 
     def run(self, *words: str, loaders: int = 0) -> None:
         """Run the environment's Python with so many processes that load data.
@@ -118,7 +124,7 @@ class Peer:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=self.work)
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise AutosegError.at(" ".join(words[2:6]), f"nnU-Net ended with {done.returncode} ({last})", "see above")
+            raise AutosegError.at(words[-1][:200], f"nnU-Net ended with {done.returncode} ({last})", "mend that first")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,49 +141,48 @@ class Training:
     regions_class_order: tuple[int, ...] | None = None
 
 
-def train(peer: Peer, dataset: Dataset, channels: tuple[str, ...], training: Training) -> None:
-    """Let nnU-Net plan, preprocess and train on `dataset`; what is finished is kept.
+def train_and_predict(
+    peer: Peer, datasets: tuple[Dataset, Dataset], channels: tuple[str, ...], training: Training
+) -> Mapping[str, Path]:
+    """Let nnU-Net plan, preprocess and train on the first dataset and predict the second, with probabilities.
+
+    What is finished is kept. Returns for each configuration where its predictions are.
 
     Raises:
         AutosegError: one of its commands failed.
 
     """
-    preprocessed = peer.work / "preprocessed" / DATASET_NAME
-    trainer = _TRAINER.format(steps=training.steps)
-    write_text(peer.work / "trainers" / f"{TRAINER}.py", trainer)
+    preprocessed, number = peer.work / "preprocessed" / DATASET_NAME, str(DATASET_ID)
+    write_text(peer.work / "trainers" / f"{TRAINER}.py", _TRAINER.format(steps=training.steps))
     plans = preprocessed / f"{training.plans}.json"
-    number = str(DATASET_ID)
+    commands: list[list[str]] = []
     if not (preprocessed / "ready").exists():
-        write_described(dataset, channels, training, peer.work / "raw" / DATASET_NAME)
-        peer.call("plan", "-d", number, "-pl", training.planner, "--no_pp", "-npfp", "1", "-c", "2d")
+        write_described(datasets[0], channels, training, peer.work / "raw" / DATASET_NAME)
+        # Its planner sets as many threads as loaders, so that 0 makes it fail (2.8.1); elsewhere 0 saves processes.
+        peer.call(["plan", "-d", number, "-pl", training.planner, "--no_pp", "-npfp", "1", "-c", "2d"], loaders=1)
         write_text(plans, json.dumps(edited(json.loads(plans.read_bytes()), training.edits), indent=1))
         wanted = [name for name in training.configurations if name != "3d_cascade_fullres"]
         words = ["-plans_name", training.plans, "-c", *wanted, "-np", *("1" for _ in wanted)]
-        peer.call("preprocess", "-d", number, *words)
-        write_text(preprocessed / "ready", "planned, edited and preprocessed\n")
+        commands.append(["preprocess", "-d", number, *words])
     for configuration in training.configurations:
         for fold in training.folds:
             finished = peer.model(configuration, training.plans) / f"fold_{fold}"
             if not (finished / "validation" / "summary.json").exists():
                 words = ["-tr", TRAINER, "-p", training.plans, "-device", "cpu"]
-                peer.call("train", number, configuration, fold, *words)
-
-
-def predict(peer: Peer, configuration: str, training: Training, stage: Path | None = None) -> Path:
-    """Let nnU-Net predict the cases at `peer.judged`, with probabilities, unless it has; return where.
-
-    Raises:
-        AutosegError: it failed.
-
-    """
-    output = peer.work / "predicted" / configuration
-    if not (output / "done").exists():
-        words = ["-i", str(peer.judged), "-o", str(output), "-d", str(DATASET_ID), "-c", configuration]
-        words += ["-p", training.plans, "-tr", TRAINER, "-f", *training.folds, "-device", "cpu"]
-        words += ["-npp", "0", "-nps", "0", "--save_probabilities"]
-        peer.call("predict", *words, *(() if stage is None else ("-prev_stage_predictions", str(stage))))
-        write_text(output / "done", "predicted\n")
-    return output
+                commands.append(["train", number, configuration, fold, *words])
+    outputs = {name: peer.work / "predicted" / name for name in training.configurations}
+    write_described(datasets[1], channels, training, peer.work / "judged")
+    for configuration, output in outputs.items():
+        if not (output / "done").exists():
+            words = ["-i", str(peer.judged), "-o", str(output), "-d", number, "-c", configuration]
+            words += ["-p", training.plans, "-tr", TRAINER, "-f", *training.folds, "-device", "cpu"]
+            words += ["-npp", "0", "-nps", "0", "--save_probabilities"]
+            stage = ["-prev_stage_predictions", str(outputs["3d_lowres"])] if "cascade" in configuration else []
+            commands.append(["predict", *words, *stage])
+    peer.call(*commands)
+    for marker in (preprocessed / "ready", *(output / "done" for output in outputs.values())):
+        write_text(marker, "finished\n")
+    return outputs
 
 
 def postprocess(peer: Peer, configuration: str, training: Training, predicted: Path) -> Path:
@@ -195,7 +200,7 @@ def postprocess(peer: Peer, configuration: str, training: Training, predicted: P
         folder.mkdir(exist_ok=True)
         peer.run("-c", _POSTPROCESSING, str(folder / "postprocessing.pkl"))
         words = ["-i", str(predicted), "-o", str(output), "-pp_pkl_file", str(folder / "postprocessing.pkl")]
-        peer.call("postprocess", *words, "-np", "1")
+        peer.call(["postprocess", *words, "-np", "1"])
         write_text(output / "done", "postprocessed\n")
     return output
 
@@ -209,7 +214,7 @@ def ensemble(peer: Peer, folders: tuple[Path, ...]) -> Path:
     """
     output = peer.work / "predicted" / "ensemble"
     if not (output / "done").exists():
-        peer.call("ensemble", "-i", *map(str, folders), "-o", str(output), "-np", "1", "--save_npz")
+        peer.call(["ensemble", "-i", *map(str, folders), "-o", str(output), "-np", "1", "--save_npz"])
         write_text(output / "done", "averaged\n")
     return output
 
@@ -224,7 +229,7 @@ def export(peer: Peer, training: Training) -> Path:
     path = peer.work / "exported.zip"
     if not path.exists():
         words = ["-d", str(DATASET_ID), "-o", str(path), "-c", *training.configurations, "-tr", TRAINER]
-        peer.call("export", *words, "-p", training.plans, "-f", *training.folds)
+        peer.call(["export", *words, "-p", training.plans, "-f", *training.folds])
     return path
 
 
