@@ -129,6 +129,7 @@ class Ensemble:
                     parts = [reduction.z_part(start, stop) for reduction in reductions]
                     block = _Block(bands=bands, planes=planes, z=parts, reduction=first)
                     result[start:stop, lower:upper] = block.labels(run, sink)
+                del planes, block  # views of this band's slabs: the next band makes its own
         return native
 
     def estimate_bytes(self, footprints: Sequence[Footprint], *, probabilities: bool = False) -> int:
