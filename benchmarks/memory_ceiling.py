@@ -107,7 +107,7 @@ DEMONSTRATIONS = (
         spacing_mm=(1.0, 0.75, 0.75),
         classes=118,
         limit_bytes=4 * GIB,
-        max_ram="2G",
+        max_ram="2900M",
     ),
     Demonstration(
         name="large-planes",
@@ -115,7 +115,7 @@ DEMONSTRATIONS = (
         spacing_mm=(1.0, 0.75, 0.75),
         classes=100,
         limit_bytes=6 * GIB,
-        max_ram="3G",
+        max_ram="4600M",
     ),
 )
 SMALLER = Demonstration(
