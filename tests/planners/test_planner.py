@@ -63,6 +63,32 @@ def test_a_plan_for_steps_is_the_same_on_every_machine() -> None:
     assert make_plan(BELLY, AUTO, Budget(steps=100), CPU) == make_plan(BELLY, AUTO, Budget(steps=100))
 
 
+# Whole bodies, boreholes, spines, and axes whose images differ wildly: shapes of the cases (z, y, x), spacing in mm.
+LONG = (
+    (((1800, 512, 512),), (1.0, 1.5, 1.5)),
+    (((300, 168, 168),), (3.0, 4.0, 4.0)),
+    (((96, 1500, 96),), (1.0, 0.2, 1.0)),
+    (((120, 120, 4000),), (0.5, 0.5, 0.5)),
+    (((40, 512, 512), (2000, 512, 512), (900, 200, 200)), (1.0, 1.0, 1.0)),
+    (((64, 60, 900), (64, 900, 60), (64, 500, 500)), (2.0, 1.0, 1.0)),
+)
+
+
+@pytest.mark.parametrize(("shapes", "spacing_mm"), LONG)
+def test_a_patch_sees_a_sensible_field_not_the_images_aspect(
+    shapes: tuple[tuple[int, int, int], ...], spacing_mm: tuple[float, float, float]
+) -> None:
+    cases = tuple(case(str(index), shape, spacing_mm, (50_000,)) for index, shape in enumerate(shapes))
+    plan = make_plan(replace(fingerprint(cases=len(cases)), cases=cases), AUTO, Budget(steps=10))
+    for configuration in plan.configurations:
+        pairs = zip(configuration.patch, configuration.spacing_mm, configuration.median_shape, strict=True)
+        extents_mm, image_mm = zip(*((edge * mm, voxels * mm) for edge, mm, voxels in pairs), strict=True)
+        second, longest = sorted(extents_mm)[-2:]
+        assert longest <= 1.1 * AUTO.patch_aspect_max * second
+        whole = sum(extent >= 0.8 * image for extent, image in zip(extents_mm, image_mm, strict=True))
+        assert min(extents_mm) >= 0.6 * longest or whole > 0  # a cube in millimetres, or cut off where the image ends
+
+
 def test_overlapping_structures_and_united_values_are_regions() -> None:
     united = replace(fingerprint(), labels=(Label(name="whole", values=(1, 2)),))
     assert target_of(united) == "regions"
