@@ -56,7 +56,7 @@ def train(task: Task) -> dict[str, Any]:
         "inference_allowed_mirroring_axes": (0, 1, 2),
     }
     torch.save(checkpoint, folder / "fold_0" / "checkpoint_final.pth")
-    return {"loss": float(loss)}
+    return {"loss": float(loss.detach())}
 
 
 def logits(task: Task) -> dict[str, Any]:
