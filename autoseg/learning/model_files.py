@@ -225,6 +225,7 @@ def load_networks(path: Path, device: torch.device, configurations: Sequence[str
     fingerprint = read_record(folder / FINGERPRINT_NAME, Fingerprint)
     predicting = tuple(configurations) or record.predicting
     chosen = _networks_of(folder, record, plan, predicting)
+    _say_if_unfinished(folder, chosen)
     networks = tuple(
         LoadedNetwork(configuration=n.configuration, fold=n.fold, module=_load_module(folder, n, plan, device))
         for n in chosen
@@ -238,6 +239,14 @@ def load_networks(path: Path, device: torch.device, configurations: Sequence[str
         digest=digest,
         configurations=predicting,
     )
+
+
+def _say_if_unfinished(folder: Path, networks: Sequence[NetworkFile]) -> None:
+    from autoseg.core.runtime import say
+
+    steps = [network.steps for network in networks if not network.finished]
+    if steps:
+        say(f"warning: {folder}: training was stopped after {steps[0]} steps, so it is neither annealed nor validated")
 
 
 def load_network(path: Path, configuration: str, fold: int, device: torch.device) -> LoadedNetwork:

@@ -65,6 +65,7 @@ def check_unfinished(root: Path, capsys) -> None:
     arguments = ["--model", str(root / "w"), "--output", str(root / "out"), "--device", "cpu"]
     assert cli.run(["predict", str(root / "new" / "images"), *arguments]) == 0
     assert (root / "out" / "case_77.nii.gz").is_file()
+    assert f"training was stopped after {record.steps} steps" in capsys.readouterr().err
 
 
 def check_finished(root: Path) -> None:
