@@ -1,6 +1,6 @@
 """An exported model against the engine: how soon it is ready, how long a case takes, whether the labels are the same.
 
-python -m benchmarks.onnx_runner [--steps 200]
+python -m benchmarks.onnx_runner [--steps 12]
 
 Makes the demo's synthetic CT cases, trains a small network for a few steps, exports it, and compares in one run, on
 the CPU in float32, the model with torch and its export with onnxruntime. Times are the best of several turns taken
@@ -155,7 +155,7 @@ def _version(name: str) -> str:
 def main() -> int:
     """Run once and write the record; 0 when it was ready in time with the same labels, else 1."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--output", type=Path, default=OUTPUT)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="onnx-runner-") as place:
