@@ -82,19 +82,20 @@ def joint_histogram(
 
     """
     joint = np.zeros(n_classes * n_classes, dtype=np.int64)
+    unsigned = prediction.dtype.kind == reference.dtype.kind == "u"
+    kind = np.uint16 if unsigned and len(joint) <= 1 << 16 else np.int64
     predicted, referred = prediction.reshape(-1), reference.reshape(-1)
     for start in range(0, len(predicted), _PART_VOXELS):
-        p = predicted[start : start + _PART_VOXELS].astype(np.int64)
-        r = referred[start : start + _PART_VOXELS].astype(np.int64)
-        if min(p.min(), r.min()) < 0:
+        p, r = (side[start : start + _PART_VOXELS] for side in (predicted, referred))
+        if not unsigned and min(p.min(), r.min()) < 0:
             p, r = p[r != IGNORE], r[r != IGNORE]
             p, r = np.maximum(p, 0), np.maximum(r, 0)
         if max(p.max(initial=0), r.max(initial=0)) >= n_classes:
             msg = f"class index {max(p.max(), r.max())} is not below {n_classes}"
             raise ValueError(msg)
-        r *= n_classes
-        r += p
-        joint += np.bincount(r, minlength=len(joint))
+        codes = r.astype(kind) * kind(n_classes)
+        codes += p.astype(kind, copy=False)
+        joint += np.bincount(codes, minlength=len(joint))
     return joint.reshape(n_classes, n_classes)
 
 

@@ -129,10 +129,11 @@ def _indexed(prediction: LabelMap, reference: LabelMap, labels: Sequence[Label])
 def _class_indexes(array: LabelMap, values: Sequence[int]) -> LabelMap:
     """Map the i-th of `values` to i + 1 and everything else to 0."""
     kind = np.uint8 if len(values) < 255 else np.int32
-    if array.size and all(0 <= value < _LARGEST_TABLE for value in values) and array.min() >= 0:
-        highest = int(array.max())
-        if highest < _LARGEST_TABLE:
-            table = np.zeros(max(highest, *values, 0) + 1, dtype=kind)
+    if array.size and all(0 <= value < _LARGEST_TABLE for value in values):
+        byte = array.dtype == np.uint8
+        low, high = (0, 255) if byte else (int(array.min()), int(array.max()))
+        if low >= 0 and high < _LARGEST_TABLE:
+            table = np.zeros(max(high, *values, 0) + 1, dtype=kind)
             table[list(values)] = np.arange(1, len(values) + 1)
             return np.asarray(table[array])
     indexes: LabelMap = np.zeros(array.shape, dtype=kind)
