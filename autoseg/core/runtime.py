@@ -7,6 +7,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import platform
+import resource
 import signal
 import sys
 import threading
@@ -33,6 +34,8 @@ _BAR_AFTER_S = 2.0
 """A wait that people notice; shorter work shows nothing."""
 _LINE_EVERY_S = 10.0
 """Between plain lines, so that a log file stays short."""
+WORKER_MEMORY_SHARE = 0.75
+"""Of the machine's memory, for a worker: beyond that the system kills processes, and not always the guilty one."""
 _LOGGED_PACKAGES = ("autoseg", "torch", "numpy", "scipy", "scikit-image", "nibabel", "blosc2")
 
 
@@ -154,7 +157,7 @@ def run_parallel(
         while position < len(todo) or waiting:
             try:
                 while position < len(todo) and len(waiting) < 2 * count:
-                    waiting.append((todo[position], _submit(executor, function, todo[position])))
+                    waiting.append((todo[position], submit_without_main(executor, function, todo[position])))
                     position += 1
                 result = waiting[0][1].result()
             except BrokenProcessPool:
@@ -172,10 +175,12 @@ def run_parallel(
 
 def _executor(count: int) -> ProcessPoolExecutor:
     # Not fork: threads of BLAS and torch do not survive it.
-    return ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
+    return ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=start_worker)
 
 
-def _submit(executor: ProcessPoolExecutor, function: Callable[[Item], Result], item: Item) -> "Future[Result]":
+def submit_without_main(
+    executor: ProcessPoolExecutor, function: Callable[[Item], Result], item: Item
+) -> "Future[Result]":
     """Submit, hiding the caller's main module: else each worker would run a user's script that has no main guard."""
     if function.__module__ == "__main__":
         return executor.submit(function, item)
@@ -190,15 +195,15 @@ def _submit(executor: ProcessPoolExecutor, function: Callable[[Item], Result], i
 def _run_alone(function: Callable[[Item], Result], item: Item, what: str) -> Result:
     with _executor(1) as executor:
         try:
-            return _submit(executor, function, item).result()
+            return submit_without_main(executor, function, item).result()
         except BrokenProcessPool as error:
             raise ResourceError.at(
                 what, f"the worker process died on {item}", "most likely too little memory: close other programs"
             ) from error
 
 
-def _start_worker() -> None:
-    """Leave interrupts to the parent, end with it, and use one BLAS thread."""
+def start_worker() -> None:
+    """Leave interrupts to the parent, end with it, use one BLAS thread and no more memory than a worker may have."""
     import numpy as np
     from threadpoolctl import threadpool_limits
 
@@ -206,6 +211,19 @@ def _start_worker() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     threadpool_limits(limits=1)
     _ = np.ones((2, 2)) @ np.ones((2, 2))
+    limit_memory(worker_memory_bytes())
+
+
+def worker_memory_bytes() -> int:
+    """Return how much memory a worker process may have, in bytes."""
+    return int(WORKER_MEMORY_SHARE * memory_bytes())
+
+
+def limit_memory(limit_bytes: int) -> None:
+    """Let this process have no more than so many bytes of memory of its own; further demands raise MemoryError."""
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    soft = limit_bytes if hard == resource.RLIM_INFINITY else min(limit_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 def _end_with_parent() -> None:

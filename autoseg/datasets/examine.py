@@ -84,7 +84,7 @@ def examine(task: Examination) -> Reading:
     try:
         channels = load_channels(task.folder, task.case.images, task.reading)
     except AutosegError as error:
-        return Reading(facts=_unreadable(task, _finding(task.folder, error)), preview=b"")
+        return unreadable(task, error)
     image = channels.volume
     labels = _read_labels(task, image.grid, mended=bool(image.notes))
     findings = [_moved(name, task.case.images[0]) for name in channels.resampled]
@@ -108,6 +108,11 @@ def examine(task: Examination) -> Reading:
     )
     picture = preview_png(image.array, labels.together, image.grid) if task.preview else b""
     return Reading(facts=facts, preview=picture)
+
+
+def unreadable(task: Examination, error: AutosegError) -> Reading:
+    """Return the reading of a case that cannot be read: one finding that says why."""
+    return Reading(facts=_unreadable(task, _finding(task.folder, error)), preview=b"")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

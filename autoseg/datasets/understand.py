@@ -7,10 +7,11 @@ from pathlib import Path
 
 from autoseg.core.errors import AutosegError
 from autoseg.core.runtime import progress, run_parallel
+from autoseg.datasets.apart import examine_apart
 from autoseg.datasets.arrangement import Arrangement
 from autoseg.datasets.dataset import Case, Dataset, Inference
 from autoseg.datasets.declaration import declare, read_declaration, with_declared
-from autoseg.datasets.examine import Examination, examine, stamp_of
+from autoseg.datasets.examine import Examination, stamp_of
 from autoseg.datasets.inspection import CaseFacts, Finding
 from autoseg.datasets.layouts import arrange
 from autoseg.datasets.listing import list_folder
@@ -129,7 +130,7 @@ def _examine(
     sizes = [bytes_on_disk(folder, task.case) for task in tasks]
     workers = workers_for(sizes, worth_bytes=_WORTH_WORKERS_BYTES)
     what = "inspect"
-    read = tuple(progress(run_parallel(examine, tasks, what=what, workers=workers), what=what, total=len(tasks)))
+    read = tuple(progress(run_parallel(examine_apart, tasks, what=what, workers=workers), what=what, total=len(tasks)))
     found = dict(known)
     found.update({task.stamp: one.facts for task, one in zip(tasks, read, strict=True)})
     previews = {task.stamp: one.preview for task, one in zip(tasks, read, strict=True) if one.preview}

@@ -18,8 +18,8 @@ from autoseg.core.errors import AutosegError, ResourceError
 from autoseg.core.files import write_atomically
 from autoseg.core.records import write_record
 from autoseg.core.runtime import digest_file, progress, say
+from autoseg.datasets.apart import load_image_apart
 from autoseg.datasets.inputs import InputCase
-from autoseg.datasets.load import load_image
 from autoseg.imaging.measurements import measure
 from autoseg.imaging.probabilities import LEVELS, ProbabilitiesRecord, ProbabilityWriter
 from autoseg.imaging.reading import STRICT, ReadOptions
@@ -254,7 +254,7 @@ def _read(job: Job, case: InputCase, needed_bytes: int) -> _Ready | CasePredicti
                 f"reading it needs {needed_bytes / _GIB:.2f} GiB, {job.max_ram_bytes / _GIB:.2f} GiB are allowed",
                 "allow more memory",
             )
-        image = load_image(Path(), tuple(str(path) for path in case.images), job.reading)
+        image = load_image_apart(Path(), tuple(str(path) for path in case.images), job.reading)
         names = job.segmenter.plan.channels
         if len(image.array) != len(names):
             what = f"{len(image.array)} channels where the model takes {len(names)} ({', '.join(names)})"

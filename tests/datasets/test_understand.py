@@ -236,7 +236,7 @@ def test_unchanged_files_are_not_read_again(scans, monkeypatch):
     (folder / "images" / "case_01.nii.gz").touch()
     read = []
     monkeypatch.setattr(
-        "autoseg.datasets.understand.examine",
+        "autoseg.datasets.understand.examine_apart",
         lambda task: read.append(task.case.name) or Reading(facts=first.facts[1], preview=b""),
     )
     second = study(folder, PLAIN, known)

@@ -470,7 +470,8 @@ class TestCosts:
         monkeypatch.setattr(cases, "_read", watched)
         first = predict(options(tmp_path, tmp_path / "scans"))
         monkeypatch.setattr(cases, "reading_bytes", lambda *_: 1 << 30)
-        ceiling = resident_bytes() + (1 << 30) + (1 << 28)
+        monkeypatch.setattr(cases, "resident_bytes", lambda: 0)
+        ceiling = (1 << 30) + 1000
         held = replace(options(tmp_path, tmp_path / "scans", max_ram_bytes=ceiling), output=tmp_path / "held")
         second = predict(held)
         assert beside == [False, True, True, False, False, False]
@@ -478,7 +479,7 @@ class TestCosts:
 
     def test_of_reading_beyond_the_ceiling_fail_the_case_before_it_is_read(self, tmp_path, monkeypatch):
         monkeypatch.setattr(cases, "reading_bytes", lambda *_: 1 << 40)
-        monkeypatch.setattr(cases, "load_image", None)
+        monkeypatch.setattr(cases, "load_image_apart", None)
         with pytest.raises(PartialError, match=r"reading it needs 102\d\.\d\d GiB"):
             predict(options(tmp_path, save(tmp_path / "scan.nii.gz", image())))
 
@@ -564,7 +565,7 @@ class TestSecondCall:
             save(tmp_path / "scans" / f"{name}.nii.gz", image())
         first = predict(options(tmp_path, tmp_path / "scans"))
         table = (tmp_path / "out" / "measurements.csv").read_text()
-        monkeypatch.setattr(cases, "load_image", None)
+        monkeypatch.setattr(cases, "load_image_apart", None)
         second = predict(options(tmp_path, tmp_path / "scans"))
         assert second.skipped == ("a", "b")
         assert second.cases == first.cases
