@@ -274,14 +274,20 @@ def report(workspace: Path, *, talk: Talking = _TALK) -> int:
 
 
 @app.command(sort_key=9)
-def show(place: Path, *, talk: Talking = _TALK) -> int:
+def show(place: Path, *, measure: bool = False, talk: Talking = _TALK) -> int:
     """Print what a model, a workspace or a record holds.
 
     Args:
         place: A model folder, a workspace, or one of the JSON records.
+        measure: First measure what the presets of a workspace's model take and give, on its validation cases.
     """
     from autoseg.steps.show import show as run
 
+    if measure:
+        from autoseg import groundwork
+        from autoseg.steps.presets import measure_presets
+
+        measure_presets(groundwork.existing_workspace(place))
     shown = run(place)
     _tell(talk, shown.record, shown.text)
     return EXIT_DONE

@@ -11,6 +11,8 @@ from autoseg.imaging.nifti_write import DISCLAIMER
 
 RECORDS = "records"
 """Folder, beside the label maps, of the records of the cases."""
+PRESETS_NAME = "presets.json"
+"""In a model folder: what its presets take and give."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,40 @@ class PredictionRecord:
     skipped: tuple[str, ...]
     failed: tuple[FailedCase, ...]
     use: str = DISCLAIMER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredPreset:
+    """What a preset takes and gives: mean Dice over cases and labels, None if undefined everywhere.
+
+    `seconds_per_case` is that of preparing and predicting, without reading and writing; where `networks_used` by the
+    preset are more than `networks_measured`, predicting takes as many times longer.
+    """
+
+    preset: str
+    cases: int
+    mean_dice: float | None
+    seconds_per_case: float
+    networks_measured: int
+    networks_used: int
+    windows: int
+    windows_skipped: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PresetsRecord:
+    """Presets of prediction, measured on validation cases, each predicted by networks that were not trained on it.
+
+    `networks` are the SHA-256 of the weights that were measured.
+    """
+
+    schema: ClassVar[str] = "autoseg.presets/1"
+
+    configurations: tuple[str, ...]
+    networks: tuple[str, ...]
+    device: str
+    precision: str
+    presets: tuple[MeasuredPreset, ...]
 
 
 def measurements_csv(cases: Sequence[CasePrediction], channels: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """show: what a model, a workspace or a record holds, in a few lines."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -9,6 +9,7 @@ from typing import ClassVar
 from autoseg.core.errors import AutosegError
 from autoseg.core.plans import read_plan
 from autoseg.core.records import read_record
+from autoseg.predicting.records import PRESETS_NAME, PresetsRecord
 from planners.fingerprint import Fingerprint
 
 RESEARCH_USE = "research use, not a diagnosis"
@@ -32,7 +33,11 @@ class ShownNetwork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
-    """A model at a glance: what it was trained on, what it takes, what it gives."""
+    """A model at a glance: what it was trained on, what it takes, what it gives.
+
+    `ensemble` are the configurations that predict together, where they are several. `presets` is None where they were
+    not measured with these networks.
+    """
 
     schema: ClassVar[str] = "autoseg.card/1"
 
@@ -47,6 +52,8 @@ class ModelCard:
     spacing_mm: tuple[float, ...]
     patch: tuple[int, ...]
     networks: tuple[ShownNetwork, ...]
+    ensemble: tuple[str, ...] = ()
+    presets: PresetsRecord | None = None
     use: str = RESEARCH_USE
 
 
@@ -110,7 +117,18 @@ def model_card(place: Path) -> ModelCard:
             )
             for network in record.networks
         ),
+        ensemble=record.ensemble,
+        presets=_measured(folder, record.predicting, {network.sha256 for network in record.networks}),
     )
+
+
+def _measured(folder: Path, predicting: tuple[str, ...], networks: set[str]) -> PresetsRecord | None:
+    """Return what was measured of the presets with these networks, None if nothing was."""
+    path = folder / PRESETS_NAME
+    if not path.is_file():
+        return None
+    found = read_record(path, PresetsRecord)
+    return found if found.configurations == predicting and networks.issuperset(found.networks) else None
 
 
 def card_text(card: ModelCard) -> str:
@@ -131,7 +149,23 @@ def card_text(card: ModelCard) -> str:
             f" {network.training_seconds:.0f} s, {dice}"
         )
         lines += [f"trained by     {network.schedule}"] if network.schedule else []
-    return "\n".join([*lines, card.use])
+    if card.ensemble:
+        lines.append(f"together with  {', '.join(name for name in card.ensemble if name != card.configuration)}")
+    return "\n".join([*lines, *_preset_lines(card), card.use])
+
+
+def _preset_lines(card: ModelCard) -> Iterator[str]:
+    if card.presets is None:
+        yield "presets        not measured; in its workspace: autoseg show WORKSPACE --measure"
+        return
+    for row in card.presets.presets:
+        dice = "undefined" if row.mean_dice is None else f"{row.mean_dice:.4f}"
+        seconds = row.seconds_per_case * row.networks_used / row.networks_measured
+        skipped = f", {row.windows_skipped / row.windows:.0%} of windows skipped" if row.windows_skipped else ""
+        yield (
+            f"preset         {row.preset}: {seconds:.3g} s a case on this {card.presets.device}, Dice {dice}"
+            f" ({row.cases} validation cases){skipped}"
+        )
 
 
 def _axes(values: Sequence[float]) -> str:

@@ -179,7 +179,8 @@ def _left_behind(workspace: Workspace) -> str:
 def write_model(workspace: Workspace, configuration: str | None = None) -> ModelRecord | None:
     """Write `model/model.json` from the trainings that are finished, else from those that are not; None without any.
 
-    `configuration` chooses which predicts; by default the first of the plan that has a network.
+    `configuration` chooses which predicts; by default what was chosen before for the same networks, else the first of
+    the plan that has a network.
     """
     plan = read_plan(workspace.plan)
     records = [
@@ -203,12 +204,26 @@ def write_model(workspace: Workspace, configuration: str | None = None) -> Model
         networks=networks,
         mirror_axes=plan.configuration(name).augmentation.mirror_axes,
     )
+    if configuration is None:
+        model = _as_chosen_before(workspace, model)
     save_model(workspace.model, model, plan, read_record(workspace.fingerprint, Fingerprint))
     named = {network.file for network in networks}
     for path in workspace.model.glob("*-step_*.safetensors"):  # what stopped trainings left, and finished ones replaced
         if path.name not in named:
             path.unlink(missing_ok=True)
     return model
+
+
+def _as_chosen_before(workspace: Workspace, model: ModelRecord) -> ModelRecord:
+    """Return the record with what was chosen for these very networks, if anything was."""
+    try:
+        before = load_model_record(workspace.model)
+    except AutosegError:  # none yet, or damaged
+        return model
+    kept = [(n.configuration, n.fold, n.sha256) for n in before.networks]
+    if kept != [(n.configuration, n.fold, n.sha256) for n in model.networks]:
+        return model
+    return replace(before, version=model.version, networks=model.networks)
 
 
 def _fits(record: TrainingRecord, configuration: Configuration) -> bool:

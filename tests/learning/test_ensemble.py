@@ -97,12 +97,13 @@ class TestSeveralConfigurations:
         whole = free.estimate_bytes(taken, probabilities=True)
         steps = range(0, whole, whole // 64)
         fewest = bisect.bisect_left(steps, 1, key=lambda ceiling: possible(replace(free, max_ram_bytes=ceiling), taken))
-        least = replace(free, max_ram_bytes=steps[fewest])
-        assert steps[fewest] < 0.99 * whole
+        ceiling = (steps[fewest] + whole) // 2
+        held = replace(free, max_ram_bytes=ceiling)
+        assert held.estimate_bytes(taken, probabilities=True) <= ceiling < whole
         sink, probabilities = collect((3, *SHAPE))
         other, again = collect((3, *SHAPE))
         expected = free.labels(given, sink)
-        found = least.labels(given, other)
+        found = held.labels(given, other)
         np.testing.assert_array_equal(found, expected)
         np.testing.assert_allclose(again, probabilities, atol=1e-6)  # windows of two bands come in other batches
 

@@ -1,12 +1,16 @@
 """What a training leaves in its records."""
 
 from dataclasses import replace
+from pathlib import Path
 
-from autoseg.core.records import encode
+from autoseg.core.records import encode, write_record
 from autoseg.core.runtime import digest_bytes
-from autoseg.learning.model_files import NetworkFile
-from autoseg.steps.train import TrainingRecord, _fits
+from autoseg.core.workspace import Workspace
+from autoseg.imaging.changes import Change
+from autoseg.learning.model_files import NetworkFile, load_model_record
+from autoseg.steps.train import TrainingRecord, _as_chosen_before, _fits
 from tests.builders import configuration, stages
+from tests.steps.test_predict import make_model
 
 
 def test_a_plan_made_anew_does_not_describe_networks_of_the_plan_before() -> None:
@@ -30,3 +34,15 @@ def test_a_plan_made_anew_does_not_describe_networks_of_the_plan_before() -> Non
     )
     assert _fits(record, planned)
     assert not _fits(record, replace(planned, stages=stages(3, 3, features=6)))
+
+
+def test_what_was_chosen_for_the_same_networks_is_kept(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    fresh = load_model_record(make_model(workspace.model))
+    chosen = replace(fresh, mirror=True, postprocessing=(Change(kind="keep-largest", values=(7,)),))
+    write_record(workspace.model / "model.json", chosen)
+    assert _as_chosen_before(workspace, fresh) == chosen
+    others = tuple(replace(network, sha256="0" * 64) for network in fresh.networks)
+    assert _as_chosen_before(workspace, replace(fresh, networks=others)) == replace(fresh, networks=others)
+    (workspace.model / "model.json").unlink()
+    assert _as_chosen_before(workspace, fresh) == fresh
