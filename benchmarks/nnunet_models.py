@@ -42,14 +42,14 @@ LABELS_EQUAL = 0.9999
 PROBABILITY_DIFFERENCE = 1e-3
 
 _SMALL = MappingProxyType({"features": 8, "batch_size": 2})
-_SMALLER = MappingProxyType({"features": 4, "batch_size": 2})
+_SMALLER = MappingProxyType({"features": 4, "batch_size": 2, "patch_size": [32, 40, 32]})
 _LOWRES = MappingProxyType(
     {
         **_SMALLER,
         "like": "3d_fullres",
         "spacing": [1.5, 1.5, 1.5],
         "median_image_size_in_voxels": [25, 34, 24],
-        "patch_size": [24, 40, 24],
+        "patch_size": [24, 32, 24],
         "next_stage": "3d_cascade_fullres",
     }
 )
@@ -93,7 +93,7 @@ SUBJECTS = (
             plans="nnUNetResEncUNetMPlans",
             configurations=("3d_fullres",),
             folds=("0",),
-            steps=20,
+            steps=60,
             edits={"3d_fullres": _SMALLER},
         ),
         rows=("3d_fullres",),
@@ -106,7 +106,7 @@ SUBJECTS = (
         training=Training(
             configurations=("3d_lowres", "3d_cascade_fullres"),
             folds=("all",),
-            steps=20,
+            steps=60,
             edits={"3d_fullres": _SMALLER, "3d_lowres": _LOWRES, "3d_cascade_fullres": _CASCADE},
         ),
         rows=("3d_lowres", "3d_cascade_fullres"),
@@ -119,7 +119,7 @@ SUBJECTS = (
         training=Training(
             configurations=("3d_fullres",),
             folds=("0",),
-            steps=20,
+            steps=60,
             edits={"3d_fullres": _SMALLER},
             labels={"background": 0, "whole": [1, 2], "anterior": 1},
             regions_class_order=(2, 1),
@@ -134,7 +134,7 @@ SUBJECTS = (
         training=Training(
             configurations=("2d",),
             folds=("0",),
-            steps=20,
+            steps=60,
             edits={"2d": {**_SMALLER, "patch_size": [256, 256]}},
         ),
         rows=("2d",),
@@ -148,7 +148,7 @@ SUBJECTS = (
         training=Training(
             configurations=("3d_fullres",),
             folds=("0",),
-            steps=15,
+            steps=40,
             edits={"3d_fullres": {**_SMALLER, "spacing": [4.0, 1.3, 1.3], "patch_size": [32, 64, 64]}},
         ),
         rows=("3d_fullres",),
@@ -160,7 +160,9 @@ SUBJECTS = (
 class ModelAgreement:
     """How one model's predictions compare: `labels_equal` and probabilities over all voxels of all cases.
 
-    Probabilities are those of every output; None where nnU-Net writes none, after postprocessing.
+    Probabilities are those of every output; None where nnU-Net writes none, after postprocessing. `widest_tie` is, of all
+    voxels whose labels differ, the largest distance between nnU-Net's two best probabilities (of a region's from 0.5):
+    what its rounding of logits to float16 decides.
     """
 
     schema: ClassVar[str] = "autoseg.nnunet-model/1"
@@ -178,6 +180,7 @@ class ModelAgreement:
     labels_equal_worst_case: float
     probability_difference: float | None
     probability_difference_worst: float | None
+    widest_tie: float | None
     same_weights_as: str | None = None
 
     @property
@@ -214,8 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AutosegError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    if not options.only:
-        write_record(options.output, record)
+    write_record(options.output, record)
     return int(not all(model.agrees for model in record.models))
 
 
@@ -226,7 +228,6 @@ def run(options: argparse.Namespace, work: Path) -> ModelAgreements:
         AutosegError: a folder is not there, or a program failed on it.
 
     """
-    models = []
     for subject in SUBJECTS:
         if options.only and subject.name not in options.only:
             continue
@@ -234,11 +235,11 @@ def run(options: argparse.Namespace, work: Path) -> ModelAgreements:
         peer.work.mkdir(parents=True, exist_ok=True)
         made = prepared(subject, options.datasets / subject.folder, peer)
         for row in subject.rows:
-            finished = work / subject.name / this_commit() / f"{row}.json"
+            finished = _finished(work, subject, row)
             if not finished.exists():
                 write_record(finished, agreement(subject, row, peer, made))
-            models.append(read_record(finished, ModelAgreement))
-            print(describe(models[-1]), flush=True)
+            print(describe(read_record(finished, ModelAgreement)), flush=True)
+    every = [_finished(work, subject, row) for subject in SUBJECTS for row in subject.rows]
     return ModelAgreements(
         date=time.strftime("%Y-%m-%d", time.gmtime()),
         commit=this_commit(),
@@ -246,8 +247,12 @@ def run(options: argparse.Namespace, work: Path) -> ModelAgreements:
         hardware=this_hardware("cpu"),
         versions=these_versions(),
         nnunet=_output([str(options.nnunet_python), "-c", _VERSION]).strip(),
-        models=tuple(models),
+        models=tuple(read_record(place, ModelAgreement) for place in every if place.exists()),
     )
+
+
+def _finished(work: Path, subject: Subject, row: str) -> Path:
+    return work / subject.name / this_commit() / f"{row}.json"
 
 
 def prepared(subject: Subject, source: Path, peer: Peer) -> Mapping[str, Path]:
@@ -310,6 +315,7 @@ def agreement(subject: Subject, row: str, peer: Peer, predicted: Mapping[str, Pa
         labels_equal_worst_case=1.0,
         probability_difference=None,
         probability_difference_worst=None,
+        widest_tie=None,
         same_weights_as=same,
     )
     return _compared(made, segmenter, theirs, sorted(peer.judged.iterdir()))
@@ -321,7 +327,8 @@ def _options(configurations: tuple[str, ...], steps: tuple[Change, ...], mirror:
 
 def _compared(made: ModelAgreement, segmenter: Segmenter, theirs: Path, images: Sequence[Path]) -> ModelAgreement:
     """Return the row with its numbers over all cases."""
-    equal, voxels, foreground, worst_case, differences, worst = 0, 0, 0, 1.0, [], 0.0
+    equal, voxels, foreground, worst_case = 0, 0, 0, 1.0
+    differences, worst, tie = [], 0.0, 0.0
     cases = sorted({path.name.rpartition("_0")[0] for path in images})
     for case in cases:
         channels = tuple(str(path) for path in images if path.name.startswith(f"{case}_0"))
@@ -334,7 +341,9 @@ def _compared(made: ModelAgreement, segmenter: Segmenter, theirs: Path, images: 
         worst_case = min(worst_case, float(same.mean()))
         if (theirs / f"{case}.npz").exists():
             with np.load(theirs / f"{case}.npz") as archive:
-                difference = np.abs(archive["probabilities"] - probabilities)
+                expected = archive["probabilities"]
+            difference = np.abs(expected - probabilities)
+            tie = max(tie, _widest_tie(expected[:, ~same], made.target))
             differences.append(float(difference.mean()))
             worst = max(worst, float(difference.max()))
     return replace(
@@ -346,7 +355,18 @@ def _compared(made: ModelAgreement, segmenter: Segmenter, theirs: Path, images: 
         labels_equal_worst_case=round(worst_case, 7),
         probability_difference=round(float(np.mean(differences)), 8) if differences else None,
         probability_difference_worst=round(worst, 6) if differences else None,
+        widest_tie=round(tie, 6) if differences else None,
     )
+
+
+def _widest_tie(probabilities: NDArray[Any], target: str) -> float:
+    """Return how far apart the two best of probabilities (k, voxels) are at most; of regions, from 0.5 at least."""
+    if probabilities.shape[1] == 0:
+        return 0.0
+    if target == "regions":
+        return float(np.abs(probabilities - 0.5).min(axis=0).max())
+    best = np.sort(probabilities, axis=0)
+    return float((best[-1] - best[-2]).max())
 
 
 def predicted_case(segmenter: Segmenter, channels: tuple[str, ...]) -> tuple[LabelMap, NDArray[Any]]:
@@ -381,7 +401,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--datasets", type=Path, required=True, help="folder that holds the public datasets")
     parser.add_argument("--nnunet-python", type=Path, required=True, help="Python that can import nnunetv2")
     parser.add_argument("--work", type=Path, help="folder to keep and resume in; by default a temporary one")
-    parser.add_argument("--only", action="append", help="one of the subjects; may be repeated; writes no record")
+    parser.add_argument(
+        "--only", action="append", help="one of the subjects; may be repeated; what others left in --work is kept"
+    )
     parser.add_argument("--threads", type=int, default=1, help="threads of our prediction")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="the record")
     return parser
