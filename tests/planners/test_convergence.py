@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.convergence import end_of, published_dice
 from planners.convergence import Outlook, Point, latest_annealing, outlook, rhythm
 from planners.plan import Convergence
 from planners.recipe import RECIPES, Budget
@@ -196,3 +197,18 @@ class TestRhythm:
 def test_annealing_begins_in_time_to_end_with_the_longest_training() -> None:
     assert latest_annealing(PLANNED, RULE) == 40_000
     assert latest_annealing(replace(SHORT_SCHEDULE, steps=1), RULE) == 1
+
+
+class TestPublishedCurves:
+    def test_hippocampus_ends_a_tenth_of_the_way_and_misses_nothing(self) -> None:
+        epochs = end_of("Hippocampus", 0.005, seed=0)
+        assert epochs is not None
+        assert epochs <= 100
+        assert published_dice("Hippocampus", epochs) >= published_dice("Hippocampus", 1000)
+
+    def test_liver_tumours_are_not_stopped_early(self) -> None:
+        assert end_of("Liver", 0.005, seed=0) is None
+
+    def test_published_points_are_met(self) -> None:
+        assert published_dice("Lung", 500) == pytest.approx(0.710)
+        assert published_dice("Lung", 1000) == pytest.approx(0.754)
