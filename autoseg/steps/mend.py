@@ -67,6 +67,7 @@ class _Copy:
     output: Path
     changed: list[Change]
     left_out: list[Change]
+    written: list[Path]
 
 
 def mend(folder: Path, output: Path, options: Options, known: Mapping[str, CaseFacts]) -> Mended:
@@ -74,8 +75,8 @@ def mend(folder: Path, output: Path, options: Options, known: Mapping[str, CaseF
 
     Mended are: labels up to half a voxel off their image (they get its geometry), axes not quite at right angles, NaN
     and infinite voxels of images (the channel's minimum), gray levels and stray values of labels (label values). Left
-    out are copies of other images, unlabelled training images, and cases that cannot be read. Files that need no
-    mending are copied byte for byte; the original is never touched.
+    out are copies of other images, unlabelled training images, and cases that cannot be read or are askew. Files that
+    need no mending are copied byte for byte; the original is never touched.
 
     Args:
         folder: the dataset.
@@ -90,7 +91,7 @@ def mend(folder: Path, output: Path, options: Options, known: Mapping[str, CaseF
     _refuse_output(folder, output)
     understanding = study(folder, replace(options, clean_labels=True), known)
     dataset = understanding.dataset
-    copy = _Copy(dataset=dataset, output=output, changed=[], left_out=[])
+    copy = _Copy(dataset=dataset, output=output, changed=[], left_out=[], written=[])
     first: dict[str, str] = {}
     of_case = dict(zip((c.name for c in dataset.cases), understanding.facts, strict=True))
     of_test = dict(zip((c.name for c in dataset.test_cases), understanding.test_facts, strict=True))
@@ -102,9 +103,12 @@ def mend(folder: Path, output: Path, options: Options, known: Mapping[str, CaseF
             copy.left_out.append(Change(where=case.images[0], what=what))
             continue
         first.setdefault(fact.digest, case.images[0])
+        copy.written.clear()
+        changes = len(copy.changed)
         try:
             kept[case.name] = _mended_case(copy, case)
         except AutosegError as error:
+            _taken_back(copy, changes)
             copy.left_out.append(Change(where=case.images[0], what=error.what or str(error)))
     for finding in understanding.findings:
         if finding.what == "image without label":
@@ -175,15 +179,15 @@ def _mended_case(copy: _Copy, case: Case) -> Case:
     first: Volume | None = None
     for name in case.images:
         volume = read_image_as_stored(folder / name, copy.dataset.reading)
-        mended, whats = _mended_image(volume)
+        mended, whats = _mended_image(name, volume)
         first = mended if first is None else first
         if whats:
             target = _with_ending(name, ".nii.gz")
-            write_image(_place(copy.output / target), mended)
+            write_image(_place(copy, target), mended)
             copy.changed += [Change(where=name, what=what) for what in whats]
         else:
             target = name
-            _copied(folder / name, copy.output / name)
+            _copied(copy, name)
         images.append(target)
     if first is None:
         return case
@@ -191,8 +195,13 @@ def _mended_case(copy: _Copy, case: Case) -> Case:
     return replace(case, images=tuple(images), references=references)
 
 
-def _mended_image(volume: Volume) -> tuple[Volume, list[str]]:
-    """Return the image with finite voxels and straight axes, and what was done to it."""
+def _mended_image(name: str, volume: Volume) -> tuple[Volume, list[str]]:
+    """Return the image with finite voxels and straight axes, and what was done to it.
+
+    Raises:
+        AutosegError: its axes are so askew that it must be resampled.
+
+    """
     whats = []
     array, grid = volume.array, volume.grid
     bad = ~np.isfinite(array) if array.dtype.kind == "f" else np.zeros(0, bool)
@@ -203,7 +212,10 @@ def _mended_image(volume: Volume) -> tuple[Volume, list[str]]:
         whats.append(f"{int(bad.sum())} NaN or infinite voxels are the channel's minimum")
     straight = orthonormal(grid)
     off = corner_displacement_voxels(straight, grid)
-    if MAX_CORNER_DISPLACEMENT_VOXELS < off <= MOST_CORNER_DISPLACEMENT_VOXELS:
+    if off > MOST_CORNER_DISPLACEMENT_VOXELS:
+        what = f"axes not at right angles, corners {displacement_text(straight, grid)} off a box"
+        raise AutosegError.at(name, what, "resample it")
+    if off > MAX_CORNER_DISPLACEMENT_VOXELS:
         whats.append(f"axes set at right angles; corners moved by {displacement_text(straight, grid)}")
         grid = straight
     return replace(volume, array=array, grid=grid), whats
@@ -212,7 +224,7 @@ def _mended_image(volume: Volume) -> tuple[Volume, list[str]]:
 def _mended_label(copy: _Copy, name: str, grid: Grid) -> str:
     source = Path(copy.dataset.folder) / name
     if is_structure(source):
-        _copied(file_of(source), copy.output / file_of(Path(name)))
+        _copied(copy, str(file_of(Path(name))))
         return name
     placed = load_placed_label(source, grid, copy.dataset.reading)
     whats = []
@@ -222,12 +234,12 @@ def _mended_label(copy: _Copy, name: str, grid: Grid) -> str:
     if moved:
         whats.append(moved)
     if not whats:
-        _copied(source, copy.output / name)
+        _copied(copy, name)
         return name
     target = _with_ending(name, label_ending(source))
     kind = np.uint8 if int(array.max()) <= np.iinfo(np.uint8).max else np.uint16
     like = Volume(array=array[np.newaxis], grid=grid)
-    write_label(_place(copy.output / target), array.astype(kind), like)
+    write_label(_place(copy, target), array.astype(kind), like)
     copy.changed += [Change(where=name, what=what) for what in whats]
     return target
 
@@ -252,13 +264,29 @@ def _with_ending(name: str, ending: str) -> str:
     return name if own == ending else str(path.with_name(path.name[: len(path.name) - len(own)] + ending))
 
 
-def _copied(source: Path, target: Path) -> None:
+def _copied(copy: _Copy, name: str) -> None:
+    """Copy a file, or the folder of an image, as it is."""
+    source = Path(copy.dataset.folder) / name
     if source.is_dir():
-        shutil.copytree(source, target, dirs_exist_ok=True)
+        shutil.copytree(source, _place(copy, name), dirs_exist_ok=True)
     else:
-        shutil.copy2(source, _place(target))
+        shutil.copy2(source, _place(copy, name))
 
 
-def _place(path: Path) -> Path:
+def _place(copy: _Copy, name: str) -> Path:
+    """Return where a file of the copy goes, in a folder that exists."""
+    path = copy.output / name
     path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():  # what another case shares stays
+        copy.written.append(path)
     return path
+
+
+def _taken_back(copy: _Copy, changes: int) -> None:
+    """Remove what was written of a case that turned out not to be mendable."""
+    del copy.changed[changes:]
+    for path in copy.written:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
