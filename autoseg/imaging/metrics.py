@@ -93,9 +93,8 @@ def joint_histogram(
         if max(p.max(initial=0), r.max(initial=0)) >= n_classes:
             msg = f"class index {max(p.max(), r.max())} is not below {n_classes}"
             raise ValueError(msg)
-        codes = r.astype(kind) * kind(n_classes)
-        codes += p.astype(kind, copy=False)
-        joint += np.bincount(codes, minlength=len(joint))
+        codes = np.multiply(r, n_classes, dtype=kind, casting="unsafe")
+        joint += np.bincount(np.add(codes, p, dtype=kind, casting="unsafe"), minlength=len(joint))
     return joint.reshape(n_classes, n_classes)
 
 
