@@ -160,9 +160,9 @@ SUBJECTS = (
 class ModelAgreement:
     """How one model's predictions compare: `labels_equal` and probabilities over all voxels of all cases.
 
-    Probabilities are those of every output; None where nnU-Net writes none, after postprocessing. `widest_tie` is, of all
-    voxels whose labels differ, the largest distance between nnU-Net's two best probabilities (of a region's from 0.5):
-    what its rounding of logits to float16 decides.
+    Probabilities are those of every output; None where nnU-Net writes none, after postprocessing. `widest_tie` is, of
+    all voxels whose labels differ, the largest distance between nnU-Net's two best probabilities (of a region's from
+    0.5): what its rounding of logits to float16 decides.
     """
 
     schema: ClassVar[str] = "autoseg.nnunet-model/1"
