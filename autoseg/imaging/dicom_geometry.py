@@ -145,7 +145,8 @@ def _refuse_several_series(path: Path, slices: Sequence[Slice]) -> None:
         series.setdefault(plane.series, []).append(plane)
     if len(series) == 1:
         return
-    names = [f"{s[0].modality} '{s[0].description}' with {len(s)} images" for s in series.values()]
+    # Named by a file, and not by its description: what people type there may be a patient's name.
+    names = [f"{s[0].modality} with {len(s)} images ({s[0].path.relative_to(path)})" for s in series.values()]
     shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
     mend = "put each series into a folder of its own and give one of them"
     raise AutosegError.at(path, f"mixed series: holds {len(series)} series: {shown}", mend)

@@ -5,6 +5,7 @@ be an image and is not is an error, because a slice left out in silence makes a 
 """
 
 import os
+import re
 import struct
 import warnings
 import zlib
@@ -64,7 +65,6 @@ class Slice:
     path: Path
     frame: int | None
     series: str
-    description: str
     modality: str
     instance: str
     rows: int
@@ -174,12 +174,14 @@ def damage_named(path: Path, what: str) -> Iterator[None]:
         mend = "move it out of the folder, or copy it again if it is a slice"
         raise AutosegError.at(path, "is not a DICOM file", mend) from error
     except (BytesLengthException, *_READING_ERRORS) as error:
-        raise AutosegError.at(path, f"{what} ({first_line(error)})", "copy or export the file again") from error
+        # Not "from error": a traceback would quote the header, too.
+        raise AutosegError.at(path, f"{what} ({first_line(error)})", "copy or export the file again") from None
 
 
 def first_line(error: Exception) -> str:
-    """Return what an exception says, in one line."""
-    return (str(error) or type(error).__name__).strip().splitlines()[0].strip()
+    """Return what an exception says, in one line, without what it quotes: text of the header, a name perhaps."""
+    said = (str(error) or type(error).__name__).strip().splitlines()[0].strip()
+    return re.sub(r"b?'[^']*('|$)|b?\"[^\"]*(\"|$)", "...", said)
 
 
 def _candidates(folder: Path) -> Iterator[Path]:
@@ -273,7 +275,6 @@ def _plane(path: Path, dataset: "Dataset", sources: "list[Dataset]", frame: int 
         path=path,
         frame=frame,
         series=str(dataset.get("SeriesInstanceUID", "")),
-        description=str(dataset.get("SeriesDescription", "") or dataset.get("SeriesNumber", "") or "without name"),
         modality=str(dataset.get("Modality", "")),
         instance=str(dataset.SOPInstanceUID),
         rows=int(dataset.Rows),
