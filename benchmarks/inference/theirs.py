@@ -28,7 +28,7 @@ def train(task: Task) -> dict[str, Any]:
 
     folder, patch = Path(task["model"]), task["patch"]
     network = _network(folder)
-    cases = [np.load(path) for path in task["cases"]]
+    cases = [dict(np.load(path)) for path in task["cases"]]
     torch.manual_seed(0)
     draw = random.Random(0)
     optimizer = torch.optim.AdamW(network.parameters(), 3e-3)
@@ -37,7 +37,7 @@ def train(task: Task) -> dict[str, Any]:
     for _ in range(task["steps"]):
         case = draw.choice(cases)
         image, label = case["image"], case["label"]
-        start = [draw.randint(0, max(0, n - p)) for n, p in zip(label.shape, patch, strict=True)]
+        start = _around_a_structure(label, patch, draw)
         box = tuple(slice(s, s + p) for s, p in zip(start, patch, strict=True))
         pads = [(0, max(0, p - n)) for n, p in zip(label.shape, patch, strict=True)]
         x = torch.from_numpy(np.pad(image[(slice(None), *box)], [(0, 0), *pads]))[None]
@@ -46,6 +46,7 @@ def train(task: Task) -> dict[str, Any]:
             loss = cross_entropy(network(x).float(), y)
         optimizer.zero_grad()
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         schedule.step()
     (folder / "fold_0").mkdir(exist_ok=True)
@@ -57,6 +58,14 @@ def train(task: Task) -> dict[str, Any]:
     }
     torch.save(checkpoint, folder / "fold_0" / "checkpoint_final.pth")
     return {"loss": float(loss.detach())}
+
+
+def _around_a_structure(label: Any, patch: list[int], draw: random.Random) -> list[int]:
+    """Return the lower corner of a patch around some labelled voxel: patches of air alone have nothing to normalise."""
+    while True:
+        centre = [draw.randrange(n) for n in label.shape]
+        if label[tuple(centre)]:
+            return [max(0, min(c - p // 2, n - p)) for c, p, n in zip(centre, patch, label.shape, strict=True)]
 
 
 def logits(task: Task) -> dict[str, Any]:
