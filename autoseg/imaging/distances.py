@@ -47,7 +47,7 @@ def surface_distances(prediction: Mask, reference: Mask, spacing_mm: SpacingMm) 
         return None
     a, b, spacing = cropped
     near = _neighbours(spacing)
-    p, r = (surface_voxels(np.pad(mask, near.margin)) for mask in (a, b))
+    p, r = (_surface(np.pad(mask, near.margin)) for mask in (a, b))
     only_p, only_r = _apart(p, r)
     shared = np.zeros(np.count_nonzero(p) - len(only_p))
     to_reference = np.concatenate([shared, _nearest(only_p, r, near, np.inf)])
@@ -72,7 +72,7 @@ def surfel_distances(
         return None
     a, b, spacing = cropped
     areas, near = surfel_areas(spacing), _neighbours(spacing)
-    p_codes, r_codes = (_neighbour_codes(np.pad(mask, near.margin)) for mask in (a, b))
+    p_codes, r_codes = (_cell_codes(np.pad(mask, near.margin)) for mask in (a, b))
     inside = np.uint8(len(areas) - 1)
     p, r = (codes - np.uint8(1) < inside - np.uint8(1) for codes in (p_codes, r_codes))  # neither 0 nor `inside`
     shared, (only_p, only_r) = _places(p & r), _apart(p, r)
@@ -87,15 +87,7 @@ def surfel_distances(
 
 def surface_voxels(mask: Mask) -> Mask:
     """Return the voxels of a mask (any number of axes) that have a face neighbour outside it or outside the array."""
-    padded = np.pad(mask, 1)
-    inside = mask.copy()
-    for axis in range(mask.ndim):
-        for start in (0, 2):
-            window = [slice(1, -1)] * mask.ndim
-            window[axis] = slice(start, start + mask.shape[axis])
-            inside &= padded[tuple(window)]
-    surface: Mask = mask & ~inside
-    return surface
+    return _surface(np.pad(mask, 1))
 
 
 def hausdorff(distances: SurfaceDistances) -> float:
@@ -164,11 +156,23 @@ def _contour_length(cell: Float64[np.ndarray, "2 2"], spacing_mm: SpacingMm) -> 
     return 2 * corner if cell.sum() == 2 else corner
 
 
-def _neighbour_codes(mask: Mask) -> UInt8[np.ndarray, "..."]:
-    """Return the occupancy code of every cell between neighbouring voxels, the array padded with outside."""
-    codes = np.pad(mask, 1).view(np.uint8)
-    for bits, axis in enumerate(reversed(range(mask.ndim))):
-        near, far = [slice(None)] * mask.ndim, [slice(None)] * mask.ndim
+def _surface(padded: Bool[np.ndarray, "..."]) -> Bool[np.ndarray, "..."]:
+    """Return the surface voxels of a mask with a margin, as an array that is smaller by one voxel on every side."""
+    mask = padded[(slice(1, -1),) * padded.ndim]
+    inside = mask.copy()
+    for axis in range(padded.ndim):
+        for start, stop in ((0, -2), (2, None)):
+            window = [slice(1, -1)] * padded.ndim
+            window[axis] = slice(start, stop)
+            inside &= padded[tuple(window)]
+    return np.asarray(mask & ~inside)
+
+
+def _cell_codes(padded: Bool[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
+    """Return the occupancy code of every cell between neighbouring voxels of a mask with a margin."""
+    codes = padded.view(np.uint8)
+    for bits, axis in enumerate(reversed(range(padded.ndim))):
+        near, far = [slice(None)] * padded.ndim, [slice(None)] * padded.ndim
         near[axis], far[axis] = slice(None, -1), slice(1, None)
         shifted = codes[tuple(far)] << np.uint8(1 << bits)
         shifted |= codes[tuple(near)]
@@ -195,7 +199,7 @@ def _crop(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Neighbours:
-    """The nearest neighbours of a voxel: offsets by distance in mm, all within `margin` voxels along each axis."""
+    """The nearest neighbours of a voxel: offsets by distance in mm, along each axis all fewer than `margin` voxels."""
 
     spacing: tuple[float, ...]
     shells: tuple[tuple[float, Int64[np.ndarray, "_ axes"]], ...]
@@ -217,7 +221,7 @@ def _neighbours(spacing_mm: SpacingMm) -> _Neighbours:
         if 0 < mm[place] <= radius_mm:
             found.setdefault(round(float(mm[place]), 9), []).append(int(place))
     shells = tuple((float(mm[places[0]]), offsets[places]) for places in found.values())
-    return _Neighbours(spacing=spacing_mm, shells=shells, margin=tuple((m, m) for m in margin))
+    return _Neighbours(spacing=spacing_mm, shells=shells, margin=tuple((m + 1, m + 1) for m in margin))
 
 
 def _places(sparse: Mask) -> Int64[np.ndarray, " places"]:
