@@ -73,7 +73,8 @@ def write_array_label(path: Path, array: Integer[np.ndarray, "z y x"], grid: Gri
     """Write a label map as NPY, (y, x) where its image is a picture, verified by reading it again."""
 
     def writer(temporary: Path) -> None:
-        np.save(temporary, array[0] if grid.dimensions == 2 else array, allow_pickle=False)
+        with temporary.open("wb") as handle:
+            np.lib.format.write_array(handle, array[0] if grid.dimensions == 2 else array, allow_pickle=False)
         compare_written(lambda place: read_array(place, ReadOptions(spacing_mm=grid.spacing_mm)), temporary, array)
 
     write_atomically(path, writer)

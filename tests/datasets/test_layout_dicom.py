@@ -10,7 +10,10 @@ from autoseg.core.records import encode
 from autoseg.datasets.options import Options
 from autoseg.datasets.read_case import read_case
 from autoseg.datasets.understand import study, understand
+from autoseg.imaging.dicom_seg_write import write_segmentation
+from planners.fingerprint import Label
 from tests.imaging.test_dicom import save, series
+from tests.imaging.test_dicom_seg_write import scan
 
 SQUARE = ((1, 1), (4, 1), (4, 4), (1, 4))
 HOLE = ((2, 2), (3, 2), (3, 3), (2, 3))
@@ -178,3 +181,19 @@ def test_contours_beyond_the_slices_are_refused(tmp_path):
     (folder / "scan" / "IM001").unlink()  # the last slice
     with pytest.raises(AutosegError, match=r"RS.dcm: a contour lies 6.5 mm beyond the image's slices"):
         understand(folder, Options())
+
+
+def test_a_mended_series_is_marked_and_takes_no_segments_drawn_before(tmp_path):
+    folder = scan(tmp_path / "clinic" / "T1")
+    labels = (Label(name="a", values=(1,)),)
+    write_segmentation(tmp_path / "clinic" / "seg.dcm", np.ones((8, 6, 7), np.uint8), folder, labels)
+    (folder / "IM004").unlink()
+    strict = study(tmp_path / "clinic", Options(), {})
+    assert any(f.severity == "error" and f.what.startswith("missing slices: ") for f in strict.findings)
+    allowed = study(tmp_path / "clinic", Options(allow_resample=True), {})
+    found = {(f.severity, f.what.partition(":")[0]) for f in allowed.findings}
+    assert ("warning", "missing slices") in found
+    assert ("error", "was drawn on the slices before they were resampled") in found
+    assert allowed.dataset.reading.resample
+    assert allowed.facts[0].stamp != strict.facts[0].stamp  # allowed or not, it is read anew
+    assert allowed.facts[0].shape == (8, 6, 7)
