@@ -245,7 +245,7 @@ def test_the_ct_alone_of_sts_is_chosen_by_patterns_and_recognised_as_ct(datasets
     assert spacing[0] / spacing[1] == pytest.approx(3.35, abs=0.01)
 
 
-def test_the_200_cases_of_hippocampus_are_inspected_in_under_4_seconds(datasets_dir, tmp_path):
-    started = time.monotonic()
+def test_the_200_cases_of_hippocampus_take_under_4_seconds_of_processor_time(datasets_dir, tmp_path):
+    started = time.process_time()
     look(datasets_dir, tmp_path, "msd-hippocampus", Options())
-    assert time.monotonic() - started < 4
+    assert time.process_time() - started < 4
