@@ -32,7 +32,7 @@ from benchmarks.record import this_commit
 Part = Callable[[Setting, str], tuple[Comparison, ...]]
 
 _INSIDE = "resident memory above what was there before, the result included, the given input not"
-_ALL = "sum of the resident memory of all processes at one moment"
+_LARGEST = "the kernel's high-water mark of resident memory of the largest process"
 _SEVERAL, _ONE = "its default six worker processes", "one process"
 _TIE = 1e-5
 """Two labels whose weights are closer are tied: float32 rounding decides."""
@@ -151,11 +151,11 @@ def _files(
         Comparison(
             part=part,
             what=f"{what}; ours in {name}, nnU-Net in {mode}",
-            memory_counted=_ALL,
+            memory_counted=_LARGEST,
             our_s=measured[name].seconds,
             their_s=tried[mode].seconds,
-            our_peak_bytes=measured[name].peak_total_bytes,
-            their_peak_bytes=tried[mode].peak_total_bytes,
+            our_peak_bytes=measured[name].peak_process_bytes,
+            their_peak_bytes=tried[mode].peak_process_bytes,
             equal=float(np.average(shares[name][:, 0], weights=shares[name][:, 1])),
             worst=None,
             target=wanted,

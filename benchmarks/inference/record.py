@@ -21,7 +21,8 @@ class Comparison:
     """One part: what was done, how memory was counted, and both sides.
 
     `equal` is the share of voxels with the same label; `worst` the largest difference of images, as a share of the
-    range. Seconds and bytes are those of one process each, or of all its processes for a command.
+    range. Of a command the seconds are those from its start to its exit, the bytes those of its largest process: what
+    forked processes share is not counted again.
     """
 
     part: str
