@@ -76,12 +76,25 @@ SUBJECTS = (
         training_cases=16,
         judged_cases=4,
         training=Training(
-            configurations=("3d_fullres", "2d"),
+            configurations=("3d_fullres",),
             folds=("0", "1"),
             steps=80,
-            edits={"3d_fullres": {**_SMALL, "patch_size": [32, 40, 32]}, "2d": {**_SMALL, "batch_size": 16}},
+            edits={"3d_fullres": {**_SMALL, "patch_size": [32, 40, 32]}},
         ),
-        rows=("3d_fullres", "2d", "ensemble", "postprocessed", "zip"),
+        rows=("3d_fullres", "postprocessed", "zip"),
+    ),
+    Subject(
+        name="hippocampus-ensemble",
+        folder="msd-hippocampus",
+        training_cases=8,
+        judged_cases=2,
+        training=Training(
+            configurations=("2d", "3d_fullres"),
+            folds=("0",),
+            steps=60,
+            edits={"3d_fullres": _SMALLER, "2d": {"features": 4, "batch_size": 16}},
+        ),
+        rows=("2d", "ensemble"),
     ),
     Subject(
         name="hippocampus-residual",
