@@ -46,8 +46,8 @@ def train(task: Task) -> dict[str, Any]:
             loss = cross_entropy(network(x).float(), y)
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
+        if torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0).isfinite():  # bfloat16 overflows now and then
+            optimizer.step()
         schedule.step()
     (folder / "fold_0").mkdir(exist_ok=True)
     checkpoint = {
