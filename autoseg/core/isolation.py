@@ -11,19 +11,19 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import TypeVar, TypeVarTuple
 
 from autoseg.core.errors import AutosegError, ResourceError
 from autoseg.core.runtime import start_worker, submit_without_main, worker_memory_bytes
 
-Arguments = ParamSpec("Arguments")
+Arguments = TypeVarTuple("Arguments")
 Result = TypeVar("Result")
 
 _lock = threading.Lock()
 _children: list[ProcessPoolExecutor] = []
 
 
-def isolated(where: Path | str, function: Callable[Arguments, Result], *args: Arguments.args) -> Result:
+def isolated(where: Path | str, function: Callable[[*Arguments], Result], *args: *Arguments) -> Result:
     """Return `function(*args)`, computed in the child; in a worker process it is simply called.
 
     Function, arguments and result must be picklable; what the function raises is raised here.
