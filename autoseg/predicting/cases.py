@@ -29,7 +29,7 @@ from autoseg.learning.inference import LabelMap, PreparedCase, Segmenter, memory
 from autoseg.learning.model_files import LoadedModel, foreground_names, plan_outputs
 from autoseg.learning.source import Tally
 from autoseg.learning.unlike import unlike_training
-from autoseg.predicting.costs import Pace, peak_memory_bytes, reading_bytes, resident_bytes, writing_bytes
+from autoseg.predicting.costs import Pace, base_bytes, peak_memory_bytes, reading_bytes, writing_bytes
 from autoseg.predicting.files import digest_of_input, finished, has_probabilities, probabilities_record_path
 from autoseg.predicting.output import Destination, Format, write_label_map, write_measurements
 from autoseg.predicting.records import CasePrediction, FailedCase
@@ -138,7 +138,7 @@ class _Line:
         self._ahead: Future[_Ready | CasePrediction] | None = None
         self._writing: _Writing | None = None
         self._pace = Pace()
-        self._base_bytes = resident_bytes()
+        self._base_bytes = base_bytes()
 
     def predict(self, case: InputCase, following: InputCase | None) -> None:
         """Predict one case, and begin to read the one after it."""

@@ -470,7 +470,7 @@ class TestCosts:
         monkeypatch.setattr(cases, "_read", watched)
         first = predict(options(tmp_path, tmp_path / "scans"))
         monkeypatch.setattr(cases, "reading_bytes", lambda *_: 1 << 30)
-        monkeypatch.setattr(cases, "resident_bytes", lambda: 0)
+        monkeypatch.setattr(cases, "base_bytes", lambda: 0)
         ceiling = (1 << 30) + 1000
         held = replace(options(tmp_path, tmp_path / "scans", max_ram_bytes=ceiling), output=tmp_path / "held")
         second = predict(held)
