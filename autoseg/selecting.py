@@ -27,7 +27,7 @@ def select(job: Job, results: Sequence[NetworkResult]) -> Selection:
     candidate like any other.
     """
     workspace = job.workspace
-    planned = [configuration.name for configuration in read_plan(workspace.plan).configurations]
+    planned: list[str] = [configuration.name for configuration in read_plan(workspace.plan).configurations]
     trained, folds = _complete(results)
     names = sorted(trained, key=planned.index)  # of equals, the one that the planner puts first is the simpler
     left_s = _left_seconds(job, results)

@@ -266,12 +266,12 @@ def _vote(
         np.copyto(best[target], weight, where=wins)
         np.copyto(result[target], label.dtype.type(value), where=wins)
     if targets:
-        z, *plane = (
+        z, y, x = (
             slice(min(s.start for s in along), max(s.stop for s in along)) for along in zip(*targets, strict=True)
         )
         # the weight of the label that is everywhere is what the others leave: no pass of its own; planes fit a cache
         for index in range(z.start, z.stop):
-            part = (index, *plane)
+            part = (index, y, x)
             left = 1 - taken[part]
             left += np.float32(BONUS) * (nearest[part] == most)
             left -= best[part]

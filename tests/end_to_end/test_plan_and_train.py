@@ -49,6 +49,8 @@ def test_a_second_call_skips_everything_that_is_finished(tiny_run, capsys):
         "model.json",
         "plan.json",
         "budget.json",
+        "selection.json",
+        "inspect.html",
     }
     assert changed <= rewritten | {"fingerprint.json"}
     assert "step 5" not in capsys.readouterr().err
