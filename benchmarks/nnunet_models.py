@@ -33,7 +33,16 @@ from autoseg.learning.inference import InferenceOptions, LabelMap, Segmenter, ma
 from autoseg.learning.model_files import load_networks
 from benchmarks.nnunet_agreement import _VERSION, _output
 from benchmarks.nnunet_raw import channel_names
-from benchmarks.nnunet_training import Peer, Training, ensemble, export, postprocess, split, train_and_predict
+from benchmarks.nnunet_training import (
+    Peer,
+    Training,
+    ensemble,
+    export,
+    postprocess,
+    predict_in_float32,
+    split,
+    train_and_predict,
+)
 from benchmarks.record import RESULTS, Hardware, these_versions, this_commit, this_hardware
 from planners.fingerprint import Fingerprint
 
@@ -170,12 +179,20 @@ SUBJECTS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Float32Agreement:
+    """How predictions compare with nnU-Net's when it adds in float32."""
+
+    labels_equal: float
+    probability_difference: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelAgreement:
     """How one model's predictions compare: `labels_equal` and probabilities over all voxels of all cases.
 
     Probabilities are those of every output; None where nnU-Net writes none, after postprocessing. `widest_tie` is, of
     all voxels whose labels differ, the largest distance between nnU-Net's two best probabilities (of a region's from
-    0.5): what its rounding of logits to float16 decides.
+    0.5): what its rounding of logits to float16 decides. `float32`: the same against nnU-Net with its sums in float32.
     """
 
     schema: ClassVar[str] = "autoseg.nnunet-model/1"
@@ -195,6 +212,7 @@ class ModelAgreement:
     probability_difference_worst: float | None
     widest_tie: float | None
     same_weights_as: str | None = None
+    float32: Float32Agreement | None = None
 
     @property
     def agrees(self) -> bool:
@@ -331,7 +349,15 @@ def agreement(subject: Subject, row: str, peer: Peer, predicted: Mapping[str, Pa
         widest_tie=None,
         same_weights_as=same,
     )
-    return _compared(made, segmenter, theirs, sorted(peer.judged.iterdir()))
+    images = sorted(peer.judged.iterdir())
+    compared = _compared(made, segmenter, theirs, images)
+    if row not in predicted:
+        return compared
+    exact = _compared(made, segmenter, predict_in_float32(peer, row, training), images)
+    return replace(
+        compared,
+        float32=Float32Agreement(labels_equal=exact.labels_equal, probability_difference=exact.probability_difference),
+    )
 
 
 def _options(configurations: tuple[str, ...], steps: tuple[Change, ...], mirror: bool) -> InferenceOptions:
@@ -406,7 +432,8 @@ def describe(made: ModelAgreement) -> str:
     )
     same = "" if made.same_weights_as is None else f", weights those of {made.same_weights_as}"
     share = f"{100 * made.labels_equal:.4f} % of {made.voxels} voxels equal"
-    return f"{made.name} {made.row}: {share}{difference}{same}{'' if made.agrees else ': DISAGREES'}"
+    exact = "" if made.float32 is None else f"; {100 * made.float32.labels_equal:.4f} % with float32 sums"
+    return f"{made.name} {made.row}: {share}{difference}{same}{exact}{'' if made.agrees else ': DISAGREES'}"
 
 
 def _parser() -> argparse.ArgumentParser:

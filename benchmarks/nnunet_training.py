@@ -67,6 +67,8 @@ for module, function, *words in commands:
     sys.argv[1:] = words
     getattr(importlib.import_module(module), function)()
 """
+# nnU-Net adds weighted logits in float16; its other sums are float32 on a CPU.
+_FLOAT32 = "import torch; torch.half = torch.float16 = torch.float32"
 _POSTPROCESSING = """
 import sys
 from batchgenerators.utilities.file_and_folder_operations import save_pickle
@@ -172,17 +174,35 @@ def train_and_predict(
                 commands.append(["train", number, configuration, fold, *words])
     outputs = {name: peer.work / "predicted" / name for name in training.configurations}
     write_described(datasets[1], channels, training, peer.work / "judged")
-    for configuration, output in outputs.items():
-        if not (output / "done").exists():
-            words = ["-i", str(peer.judged), "-o", str(output), "-d", number, "-c", configuration]
-            words += ["-p", training.plans, "-tr", TRAINER, "-f", *training.folds, "-device", "cpu"]
-            words += ["-npp", "0", "-nps", "0", "--save_probabilities"]
-            stage = ["-prev_stage_predictions", str(outputs["3d_lowres"])] if "cascade" in configuration else []
-            commands.append(["predict", *words, *stage])
+    commands += [_prediction(peer, output, training) for output in outputs.values() if not (output / "done").exists()]
     peer.call(*commands)
     for marker in (preprocessed / "ready", *(output / "done" for output in outputs.values())):
         write_text(marker, "finished\n")
     return outputs
+
+
+def predict_in_float32(peer: Peer, configuration: str, training: Training) -> Path:
+    """Let nnU-Net predict again, with its sums in float32 instead of float16; return where.
+
+    Raises:
+        AutosegError: it failed.
+
+    """
+    output = peer.work / "predicted-float32" / configuration
+    if not (output / "done").exists():
+        _, *words = _prediction(peer, output, training)
+        command = [[*_ENTRIES["predict"].split(":"), *words]]
+        peer.run("-c", f"{_FLOAT32}\n{_RUN}", json.dumps(command))
+        write_text(output / "done", "finished\n")
+    return output
+
+
+def _prediction(peer: Peer, output: Path, training: Training) -> list[str]:
+    """Return the command that predicts the judged cases with the configuration that `output` is called after."""
+    words = ["-i", str(peer.judged), "-o", str(output), "-d", str(DATASET_ID), "-c", output.name]
+    words += ["-p", training.plans, "-tr", TRAINER, "-f", *training.folds, "-device", "cpu"]
+    stage = ["-prev_stage_predictions", str(output.parent / "3d_lowres")] if "cascade" in output.name else []
+    return ["predict", *words, "-npp", "0", "-nps", "0", "--save_probabilities", *stage]
 
 
 def postprocess(peer: Peer, configuration: str, training: Training, predicted: Path) -> Path:
