@@ -51,6 +51,7 @@ def test_a_second_call_skips_everything_that_is_finished(tiny_run, capsys):
         "budget.json",
         "selection.json",
         "inspect.html",
+        "previews.json",
     }
     assert changed <= rewritten | {"fingerprint.json"}
     assert "step 5" not in capsys.readouterr().err
