@@ -31,6 +31,9 @@ from autoseg.core.records import read_record
 from autoseg.predicting.records import CasePrediction, PredictionRecord
 from autoseg.steps.predict import PredictOptions, predict
 
+MEASURED = {"seconds": 0, "peak_memory_bytes": 0, "estimated_seconds": None, "estimated_bytes": None}
+"""What differs between two predictions of a case."""
+
 
 class Operations:
     """Counts operations, and kills the process at number `fatal` (from 1; None: never)."""
