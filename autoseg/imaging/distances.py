@@ -137,7 +137,8 @@ def surfel_areas(spacing_mm: SpacingMm) -> Float64[np.ndarray, " codes"]:
             continue  # the same surface as its complement's, set below
         cell = np.array([(code >> bit) & 1 for bit in range(corners)], dtype=np.float64)
         if len(spacing_mm) == 3:
-            vertices, faces, _, _ = marching_cubes(cell.reshape(2, 2, 2), 0.5, spacing=spacing_mm, method="lorensen")
+            vertices, faces, _, _ = marching_cubes(cell.reshape(2, 2, 2), 0.5, method="lorensen")
+            vertices = vertices.astype(np.float64) * spacing_mm  # in single precision only halves are exact
             areas[code] = mesh_surface_area(vertices, faces)
         else:
             areas[code] = _contour_length(cell.reshape(2, 2), spacing_mm)
