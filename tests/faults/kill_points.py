@@ -18,6 +18,7 @@ import random
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -35,6 +36,9 @@ from autoseg.steps.predict import PredictOptions, predict
 
 MEASURED = {"seconds": 0, "peak_memory_bytes": 0, "estimated_seconds": None, "estimated_bytes": None}
 """What differs between two predictions of a case."""
+
+COMPLAINTS = Path(tempfile.mkdtemp(prefix="killed-")) / "stderr"
+"""What children say; shown when a prediction fails that was not killed."""
 
 LOADED = (nib, SimpleITK)
 """Imported before the forks, so that no child has to."""
@@ -108,7 +112,7 @@ def forked(function: Callable[[], object]) -> int:
     """Run in a child; return its process number."""
     child = os.fork()
     if child == 0:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        os.dup2(os.open(COMPLAINTS, os.O_WRONLY | os.O_CREAT | os.O_APPEND), sys.stderr.fileno())
         code = 1
         try:
             function()
@@ -170,10 +174,10 @@ def killed_once(work: Path, expected: dict[str, object], start: Callable[[Path],
     shutil.rmtree(output, ignore_errors=True)
     code = ending(start(output))
     if code not in (0, -signal.SIGKILL):
-        return False, [f"ended with {code}"]
+        return False, [f"ended with {code}: {COMPLAINTS.read_text()[-2000:]}"]
     wrong = judge(output, expected, complete=code == 0)
     if ending(forked(lambda: run(work, output))) != 0:
-        wrong.append("the rerun failed")
+        wrong.append(f"the rerun failed: {COMPLAINTS.read_text()[-2000:]}")
     return code != 0, wrong + judge(output, expected, complete=True)
 
 
@@ -183,12 +187,12 @@ def main(work: Path, how: str, first: int, second: int) -> dict[str, object]:
     for old in ("expected", "counted"):
         shutil.rmtree(work / old, ignore_errors=True)
     # In a child, too: readers in C++ keep threads, which a fork would leave behind.
-    assert ending(forked(lambda: run(work, clean))) == 0, "prediction fails without being killed"
+    assert ending(forked(lambda: run(work, clean))) == 0, COMPLAINTS.read_text()[-2000:]
     expected = contents(clean)
     report = work / "operations.json"
     started = time.monotonic()
     child = forked(lambda: report.write_text(json.dumps(run(work, work / "counted").kinds)))
-    assert ending(child) == 0, "prediction fails without being killed"
+    assert ending(child) == 0, COMPLAINTS.read_text()[-2000:]
     seconds = time.monotonic() - started
     kinds = json.loads(report.read_text())
     if how == "operations":
@@ -211,4 +215,7 @@ def shot(work: Path, output: Path, after_s: float) -> int:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))))
+    try:
+        print(json.dumps(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))))
+    finally:
+        shutil.rmtree(COMPLAINTS.parent)
