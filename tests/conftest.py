@@ -1,5 +1,6 @@
 """Options, fixtures and skips that all tests share."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ install_import_hook(
     ["autoseg.imaging", "autoseg.learning", "autoseg.runner"],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
+
+# The background jobs of a shell start with interrupts ignored, and so would every program that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

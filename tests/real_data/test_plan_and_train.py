@@ -11,6 +11,8 @@ from autoseg.core.workspace import Workspace
 from planners.fingerprint import Fingerprint
 from planners.plan import Plan
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def ct_folder(datasets_dir, tmp_path):
