@@ -156,7 +156,7 @@ def _narrow(planned: Configuration) -> Configuration:
         for index, stage in enumerate(planned.stages[:_STAGES])
     )
     stages = (*stages[:-1], replace(stages[-1], decoder_convolutions=0))
-    weights = supervision_weights(_STAGES, 0.0)
+    weights = supervision_weights(len(stages), 0.0)
     return replace(planned, stages=stages, patch=_PATCH, deep_supervision_weights=weights)
 
 
