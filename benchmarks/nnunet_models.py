@@ -3,7 +3,7 @@
     python -m benchmarks.nnunet_models --datasets FOLDER --nnunet-python PATH [--work DIR] [--only NAME]
 
 FOLDER holds public datasets under the names in SUBJECTS; PATH is the Python of an environment with nnunetv2. Small
-networks are trained for a few steps by nnU-Net itself, which then predicts unseen cases with probabilities; the same
+networks are trained for one epoch by nnU-Net itself, which then predicts unseen cases with probabilities; the same
 folder is given to us, in float32. With --work everything that nnU-Net made is kept and not made again. Prints a line
 per model, writes the record, and exits 0 only when every model agrees.
 """
@@ -49,6 +49,8 @@ from planners.fingerprint import Fingerprint
 OUTPUT = RESULTS / "prediction" / "nnunet_models.json"
 LABELS_EQUAL = 0.9999
 PROBABILITY_DIFFERENCE = 1e-3
+EPOCH = 250
+"""Steps of every training: one of nnU-Net's epochs; after fewer, networks call the corners of images foreground."""
 
 _SMALL = MappingProxyType({"features": 8, "batch_size": 2})
 _SMALLER = MappingProxyType({"features": 4, "batch_size": 2, "patch_size": [32, 40, 32]})
@@ -87,7 +89,7 @@ SUBJECTS = (
         training=Training(
             configurations=("3d_fullres",),
             folds=("0", "1"),
-            steps=80,
+            steps=EPOCH,
             edits={"3d_fullres": {**_SMALL, "patch_size": [32, 40, 32]}},
         ),
         rows=("3d_fullres", "postprocessed", "zip"),
@@ -100,7 +102,7 @@ SUBJECTS = (
         training=Training(
             configurations=("2d", "3d_fullres"),
             folds=("0",),
-            steps=60,
+            steps=EPOCH,
             edits={"3d_fullres": _SMALLER, "2d": {"features": 4, "batch_size": 16}},
         ),
         rows=("2d", "ensemble"),
@@ -115,7 +117,7 @@ SUBJECTS = (
             plans="nnUNetResEncUNetMPlans",
             configurations=("3d_fullres",),
             folds=("0",),
-            steps=60,
+            steps=EPOCH,
             edits={"3d_fullres": _SMALLER},
         ),
         rows=("3d_fullres",),
@@ -128,7 +130,7 @@ SUBJECTS = (
         training=Training(
             configurations=("3d_lowres", "3d_cascade_fullres"),
             folds=("all",),
-            steps=60,
+            steps=EPOCH,
             edits={"3d_fullres": _SMALLER, "3d_lowres": _LOWRES, "3d_cascade_fullres": _CASCADE},
         ),
         rows=("3d_lowres", "3d_cascade_fullres"),
@@ -141,7 +143,7 @@ SUBJECTS = (
         training=Training(
             configurations=("3d_fullres",),
             folds=("0",),
-            steps=60,
+            steps=EPOCH,
             edits={"3d_fullres": _SMALLER},
             labels={"background": 0, "whole": [1, 2], "anterior": 1},
             regions_class_order=(2, 1),
@@ -156,7 +158,7 @@ SUBJECTS = (
         training=Training(
             configurations=("2d",),
             folds=("0",),
-            steps=60,
+            steps=EPOCH,
             edits={"2d": {**_SMALLER, "patch_size": [256, 256]}},
         ),
         rows=("2d",),
@@ -170,7 +172,7 @@ SUBJECTS = (
         training=Training(
             configurations=("3d_fullres",),
             folds=("0",),
-            steps=40,
+            steps=EPOCH,
             edits={"3d_fullres": {**_SMALLER, "spacing": [4.0, 1.3, 1.3], "patch_size": [32, 64, 64]}},
         ),
         rows=("3d_fullres",),
