@@ -4,18 +4,10 @@ from pathlib import Path
 
 from autoseg.core.files import write_text
 from autoseg.core.workspace import Workspace
+from autoseg.reporting.contents import CONTENTS
 from autoseg.reporting.markup import page
 from autoseg.reporting.material import gather
-from autoseg.reporting.sections import (
-    about_section,
-    dataset_section,
-    fingerprint_section,
-    lead,
-    plan_section,
-    training_section,
-)
-from autoseg.reporting.selection import selection_section
-from autoseg.reporting.validation import validation_section
+from autoseg.reporting.sections import lead
 
 
 def report(workspace: Workspace) -> Path:
@@ -28,14 +20,6 @@ def report(workspace: Workspace) -> Path:
 
     """
     material = gather(workspace)
-    sections = (
-        ("validation", validation_section(material)),
-        ("selection", selection_section(material)),
-        ("training", training_section(material)),
-        ("plan", plan_section(material)),
-        ("data", dataset_section(material)),
-        ("fingerprint", fingerprint_section(material)),
-        ("about", about_section(material)),
-    )
+    sections = tuple((name, make(material)) for name, make in CONTENTS)
     write_text(workspace.report, page(material.name, lead(material), sections))
     return workspace.report
