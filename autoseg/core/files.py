@@ -1,40 +1,64 @@
-"""The one way to write a file: temporary name, flush, fsync, rename, fsync of the folder."""
+"""The one module that opens files for writing; everything else comes here, and tests/test_boundaries.py holds it.
 
+A file gets a temporary name, is flushed, synced, read back, and only then renamed: one with its final name is complete.
+A library that writes files itself is given the temporary name (`write_atomically`) and reads its file back itself.
+"""
+
+import errno
+import fcntl
+import hashlib
 import os
+import re
 import shutil
-from collections.abc import Callable
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
-from autoseg.core.errors import ResourceError
+from autoseg.core.errors import AutosegError, ResourceError
 
 TEMPORARY_PREFIX = ".tmp-"
 _MINIMUM_FREE_BYTES = 64 << 20
+_FREE_FACTOR = 1.2
+"""Of what will be written: folders, records and the blocks of the file system take room, too."""
+_STALE_AFTER_S = 24 * 3600.0
+"""A temporary file of another machine, or of another container, is taken for alive for so long."""
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
+_LONGEST_NAME_BYTES = 200
+"""Of a file without its endings: file systems end at 255, and ours and temporary names want room."""
+FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""The ways in which a system says that there is no room for a file: disk, quota, size limit."""
 
 
-def write_atomically(path: Path, writer: Callable[[Path], None]) -> None:
+def write_atomically(
+    path: Path,
+    writer: Callable[[Path], None],
+    *,
+    verify: Callable[[Path], None] | None = None,
+    expected_bytes: int = 0,
+) -> None:
     """Let `writer` fill a temporary file beside `path`, then rename it; a file with its final name is complete.
 
-    The temporary name keeps the ending of `path`, for libraries that choose the format by it.
+    The temporary name keeps the ending of `path`, for libraries that choose the format by it. `verify`, or `writer`
+    itself, reads the file again and raises OSError if that is not what was meant. `expected_bytes` is about what will
+    be written, 0 if nobody knows.
 
     Raises:
         ResourceError: the disk is full or the folder cannot be written.
 
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        free_bytes = shutil.disk_usage(path.parent).free
-    except OSError as error:
-        raise ResourceError.at(
-            path, f"its folder cannot be made ({error})", "check the path and permissions"
-        ) from error
-    if free_bytes < _MINIMUM_FREE_BYTES:
-        raise ResourceError.at(path, "less than 64 MiB free on this disk", "free some space and run again")
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{uuid4().hex[:8]}{''.join(path.suffixes[-2:])}")
+    _room(path, expected_bytes)
+    ending = "".join(path.suffixes[-2:])
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{_here()}-{os.getpid()}-{uuid4().hex[:8]}{ending[-32:]}")
     try:
         writer(temporary)
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
+        if verify is not None:
+            verify(temporary)
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
@@ -44,20 +68,41 @@ def write_atomically(path: Path, writer: Callable[[Path], None]) -> None:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` atomically and verify that it arrived."""
+    """Write `data` atomically and read it back before it gets its name; errors as `write_atomically`."""
 
     def writer(temporary: Path) -> None:
-        temporary.write_bytes(data)
-        if temporary.stat().st_size != len(data):
-            msg = f"wrote {temporary.stat().st_size} of {len(data)} bytes"
-            raise OSError(msg)
+        with temporary.open("wb") as handle:
+            handle.write(data)
 
-    write_atomically(path, writer)
+    write_atomically(path, writer, verify=_with_digest(hashlib.sha256(data).digest()), expected_bytes=len(data))
 
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, atomically."""
     write_bytes(path, text.encode())
+
+
+def copy_file(source: Path | str, target: Path | str) -> str:
+    """Copy the bytes and the time of a file, atomically and read back; usable as `copy_function` of shutil.copytree.
+
+    Raises:
+        AutosegError: `source` cannot be read.
+        ResourceError: `target` cannot be written.
+
+    """
+    try:
+        size_bytes = Path(source).stat().st_size
+        with Path(source).open("rb") as handle:
+            digest = hashlib.file_digest(handle, "sha256").digest()
+    except OSError as error:
+        raise AutosegError.at(source, f"cannot be read ({error.strerror})", "check the file") from error
+
+    def writer(temporary: Path) -> None:
+        shutil.copyfile(source, temporary)
+        shutil.copystat(source, temporary)
+
+    write_atomically(Path(target), writer, verify=_with_digest(digest), expected_bytes=size_bytes)
+    return str(target)
 
 
 def append_line(path: Path, line: str) -> None:
@@ -81,6 +126,112 @@ def append_line(path: Path, line: str) -> None:
             os.fsync(handle.fileno())
     except OSError as error:
         raise ResourceError.at(path, f"could not be written ({error})", "check space and permissions") from error
+
+
+def sweep_temporaries(folder: Path) -> tuple[Path, ...]:
+    """Remove the temporary files in `folder` and below whose writers were killed; return them.
+
+    One of this machine is left alone while its process lives; one of another machine, until it is a day old.
+    """
+    swept = []
+    for path in folder.rglob(f"{TEMPORARY_PREFIX}*") if folder.is_dir() else ():
+        if path.is_file() and _is_stale(path):
+            path.unlink(missing_ok=True)
+            swept.append(path)
+    return tuple(swept)
+
+
+@contextmanager
+def locked(path: Path, *, refusal: AutosegError | None = None) -> Iterator[None]:
+    """Hold the lock file at `path` while the block runs; a lock ends with its process, however that ends.
+
+    Waits for whoever holds it, or raises `refusal` if that is given. Not for a second time within the same process.
+    A file system that knows no locks is used without.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = path.open("ab")
+    except OSError as error:
+        raise ResourceError.at(path, f"could not be written ({error})", "check space and permissions") from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX if refusal is None else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if refusal is not None:
+                raise refusal from None
+            raise
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+        yield
+
+
+def file_stem(name: str) -> str:
+    """Return the name under which a case's files lie: `name`, cut and told apart by its digest where it is too long."""
+    encoded = name.encode()
+    if len(encoded) <= _LONGEST_NAME_BYTES:
+        return name
+    kept = encoded[: _LONGEST_NAME_BYTES - 13].decode(errors="ignore")
+    return f"{kept}-{hashlib.sha256(encoded).hexdigest()[:12]}"
+
+
+def _with_digest(digest: bytes) -> Callable[[Path], None]:
+    """Return a check that a file has this SHA-256."""
+
+    def verify(temporary: Path) -> None:
+        with temporary.open("rb") as handle:
+            if hashlib.file_digest(handle, "sha256").digest() != digest:
+                msg = "what was read back differs from what was written"
+                raise OSError(msg)
+
+    return verify
+
+
+def _room(path: Path, expected_bytes: int) -> None:
+    """Make the folder of `path`, and refuse to begin a file that will not fit on its disk."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        free_bytes = shutil.disk_usage(path.parent).free
+    except OSError as error:
+        raise ResourceError.at(
+            path, f"its folder cannot be made ({error})", "check the path and permissions"
+        ) from error
+    wanted_bytes = max(_MINIMUM_FREE_BYTES, int(_FREE_FACTOR * expected_bytes))
+    if free_bytes < wanted_bytes:
+        what = f"less than {wanted_bytes >> 20} MiB free on this disk"
+        raise ResourceError.at(path, what, "free some space and run again")
+
+
+@cache
+def _here() -> str:
+    """Return a short name of this machine and its table of processes, without telling either."""
+    try:
+        processes = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        processes = ""
+    return hashlib.sha256(f"{socket.gethostname()} {processes}".encode()).hexdigest()[:6]
+
+
+def _is_stale(path: Path) -> bool:
+    named = re.match(rf"{re.escape(TEMPORARY_PREFIX)}([0-9a-f]{{6}})-(\d+)-", path.name)
+    if named is not None and named[1] == _here():
+        return not _lives(int(named[2]))
+    try:
+        return time.time() - path.stat().st_mtime > _STALE_AFTER_S
+    except OSError:  # gone: its writer was alive
+        return False
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OverflowError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _sync_folder(folder: Path) -> None:
