@@ -2,6 +2,7 @@
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -33,9 +34,18 @@ class Batch:
     wait_s: float
 
 
+def as_they_are(images: Float32[Tensor, "batch channel *patch"], _: BatchDraw, __: int) -> Tensor:
+    """Return a batch's images unchanged: the last change of every network but a cascade's."""
+    return images
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedOptions:
-    """What the feeder needs beside its source: `classes` counts background, `stream` separates folds and networks."""
+    """What the feeder needs beside its source: `classes` counts background, `stream` separates folds and networks.
+
+    `channels` are the image's: only they change in intensity. A source may give more; `finish` changes them last, given
+    the images, what was drawn, and the step.
+    """
 
     configuration: Configuration
     names: tuple[str, ...]
@@ -44,6 +54,7 @@ class FeedOptions:
     device: torch.device
     seed: int
     stream: int
+    finish: Callable[[Tensor, BatchDraw, int], Tensor] = as_they_are
 
 
 class MemorySource:
@@ -140,7 +151,9 @@ class Feeder:
         ]
         images = torch.stack([image for image, _ in pairs])
         in_plane_only = options.configuration.augmentation.in_plane_only
-        images = apply_intensity(images, draw.intensity, in_plane_only=in_plane_only)
+        own = options.channels
+        images[:, :own] = apply_intensity(images[:, :own], draw.intensity, in_plane_only=in_plane_only)
+        images = options.finish(images, draw, step)
         return Batch(
             images=images,
             labels=torch.stack([label for _, label in pairs]),
