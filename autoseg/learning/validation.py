@@ -13,7 +13,7 @@ from autoseg.core.stopping import Wish
 from autoseg.imaging.metrics import confusion_counts, dice
 from autoseg.learning.feeding import MemorySource
 from autoseg.learning.sliding_window import WindowPredictor
-from autoseg.learning.training import TrainingTask, ValidationDice
+from autoseg.learning.training_task import TrainingTask, ValidationDice
 from autoseg.learning.windows import window_starts
 from planners.convergence import rhythm
 

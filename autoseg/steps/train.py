@@ -32,7 +32,8 @@ from autoseg.learning.model_files import (
     save_model,
     save_network,
 )
-from autoseg.learning.training import Epoch, Hooks, TrainingResult, TrainingTask, train_network
+from autoseg.learning.training import train_network
+from autoseg.learning.training_task import Epoch, Hooks, TrainingResult, TrainingTask
 from autoseg.learning.validation import Validator
 from planners.fingerprint import Fingerprint
 from planners.plan import Configuration, Plan
@@ -197,12 +198,15 @@ def write_model(workspace: Workspace, configuration: str | None = None) -> Model
     if not networks:
         return None
     name = configuration or networks[0].configuration
+    augmentation = plan.configuration(name).augmentation
     model = ModelRecord(
         dataset=plan.dataset,
         version=VERSION,
         configuration=name,
         networks=networks,
-        mirror_axes=plan.configuration(name).augmentation.mirror_axes,
+        mirror_axes=augmentation.mirror_axes,
+        mirror_swap_axis=augmentation.mirror_swap_axis,
+        mirror_swaps=augmentation.mirror_swaps,
     )
     if configuration is None:
         model = _as_chosen_before(workspace, model)
