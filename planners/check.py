@@ -52,6 +52,11 @@ def _plan(plan: Plan) -> Iterator[Problem]:
         if len(configuration.normalizations) != len(plan.channels):
             what = f"{len(configuration.normalizations)} of them for {len(plan.channels)} channels"
             yield Problem(field=f"{place}.normalizations", what=what)
+        swapped = [output for pair in configuration.augmentation.mirror_swaps for output in pair]
+        outputs = range(foreground + (plan.target == "labels"))
+        if len(set(swapped)) != len(swapped) or not set(swapped) <= set(outputs):
+            what = f"{_text(swapped)} are not different outputs below {len(outputs)}"
+            yield Problem(field=f"{place}.augmentation.mirror_swaps", what=what)
         for problem in _configuration(configuration):
             yield Problem(field=f"{place}.{problem.field}", what=problem.what)
 
@@ -155,6 +160,8 @@ def _augmentation(augmentation: Augmentation, dimensions: int) -> Iterator[Probl
     axes = augmentation.mirror_axes
     if len(set(axes)) != len(axes) or not set(axes) <= set(range(dimensions)):
         yield Problem(field="mirror_axes", what=f"{_text(axes)} are not different axes below {dimensions}")
+    if augmentation.mirror_swaps and augmentation.mirror_swap_axis not in axes:
+        yield Problem(field="mirror_swap_axis", what=f"{augmentation.mirror_swap_axis} is no axis that is mirrored")
 
 
 def _schedule(schedule: Schedule) -> Iterator[Problem]:

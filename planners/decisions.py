@@ -299,9 +299,13 @@ def _depth(configuration: Configuration, findings: Findings) -> Decision:
 def _augmentation(configuration: Configuration, findings: Findings) -> Decision:
     turns = configuration.augmentation
     mirrored = f"mirrored along {len(turns.mirror_axes)} axes" if turns.mirror_axes else "not mirrored"
+    if turns.mirror_swaps:
+        mirrored += ", left and right labels then exchanged"
     plane = " in the plane only" if turns.in_plane_only else ""
     because = "what it shows has no upright position"
-    if findings.recipe.mirror == "all-axes":
+    if findings.recipe.mirror == "all-axes" and len(turns.mirror_axes) < configuration.dimensions:
+        because = "so does nnU-Net, but labels with a side would lie on the wrong one in a mirrored patch"
+    elif findings.recipe.mirror == "all-axes":
         because = "so does nnU-Net"
     elif not turns.mirror_axes:
         because = "bodies lie alike, left is not right, and one pass predicts instead of many"

@@ -46,7 +46,11 @@ class ChannelFingerprint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseFingerprint:
-    """One case: geometry before and after cropping to nonzero, and how much of each label it holds."""
+    """One case: geometry before and after cropping to nonzero, and how much of each label it holds.
+
+    `left_right_axis` of the stored array (z, y, x) lies nearest to the patient's left-right, by the image's header;
+    None for 2D images.
+    """
 
     name: str
     dimensions: Literal[2, 3]
@@ -55,6 +59,7 @@ class CaseFingerprint:
     spacing_mm: tuple[float, float, float]
     label_voxels: tuple[int, ...]
     label_components: tuple[int, ...]
+    left_right_axis: Literal[0, 1, 2] | None = None
 
     def __post_init__(self) -> None:
         """Refuse empty shapes and spacings that are not positive."""

@@ -44,7 +44,11 @@ class Normalization:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Augmentation:
-    """Random changes of a training patch. Probabilities are per sample; ranges are (low, high)."""
+    """Random changes of a training patch. Probabilities are per sample; ranges are (low, high).
+
+    Where `mirror_axes` holds `mirror_swap_axis`, the axis of the patch that is left-right, outputs of the network that
+    are two sides of one structure change places (`mirror_swaps`) in a patch or prediction mirrored along it.
+    """
 
     rotation_probability: float
     rotation_deg: tuple[float, ...]
@@ -65,6 +69,8 @@ class Augmentation:
     gamma: tuple[float, float]
     mirror_axes: tuple[int, ...]
     in_plane_only: bool
+    mirror_swap_axis: int | None = None
+    mirror_swaps: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

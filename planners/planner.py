@@ -16,6 +16,7 @@ from planners.patch import Sizes, Space, Task, lowres_space, reference_sizes
 from planners.plan import Configuration, ConfigurationName, Plan, Target
 from planners.recipe import Budget, Machine, Recipe, Sizing
 from planners.schedule import schedule, supervision_weights
+from planners.sides import with_sides
 from planners.spacing import median_shape, permuted, target_spacing, transposition
 
 # A volume with fewer slices is trained slice by slice by default: a patch has less than nnU-Net's smallest feature map
@@ -32,6 +33,7 @@ class _Inputs:
     budget: Budget
     machine: Machine | None
     task: Task
+    transpose: tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +60,12 @@ def make_plan(fingerprint: Fingerprint, recipe: Recipe, budget: Budget, machine:
         dataset_voxels=math.prod(permuted(shape, order)) * fingerprint.n_training,
     )
     inputs = _Inputs(
-        fingerprint=fingerprint, recipe=recipe, budget=budget, machine=machine, task=describe_task(fingerprint)
+        fingerprint=fingerprint,
+        recipe=recipe,
+        budget=budget,
+        machine=machine,
+        task=describe_task(fingerprint),
+        transpose=order,
     )
     planned = _PLAN[recipe.sizing](volume, inputs)
     findings = Findings(
@@ -149,7 +156,8 @@ def _within_budget(volume: Space, inputs: _Inputs) -> _Planned:
 
 def _configuration(name: ConfigurationName, space: Space, sizes: Sizes, inputs: _Inputs) -> Configuration:
     """Return the configuration of the given sizes with everything that follows from them."""
-    recipe, stages = inputs.recipe, sizes.network.stages
+    recipe, stages, fingerprint = inputs.recipe, sizes.network.stages, inputs.fingerprint
+    turns = augmentation(sizes.network.patch, fingerprint, recipe)
     measured = inputs.machine is not None and inputs.budget.steps is None and inputs.machine.bf16
     configuration = Configuration(
         name=name,
@@ -162,10 +170,8 @@ def _configuration(name: ConfigurationName, space: Space, sizes: Sizes, inputs: 
         stages=stages,
         deep_supervision_weights=supervision_weights(len(stages), recipe.coarsest_output_weight),
         batch_dice=name == "2d",
-        normalizations=tuple(
-            normalization(channel, inputs.fingerprint, recipe) for channel in inputs.fingerprint.channels
-        ),
-        augmentation=augmentation(sizes.network.patch, inputs.fingerprint, recipe),
+        normalizations=tuple(normalization(channel, fingerprint, recipe) for channel in fingerprint.channels),
+        augmentation=with_sides(turns, fingerprint, target_of(fingerprint), inputs.transpose, len(sizes.network.patch)),
         schedule=schedule(inputs.budget, recipe),
         feature_map_estimate=sizes.elements,
         estimated_bytes=0,

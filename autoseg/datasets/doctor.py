@@ -1,6 +1,5 @@
 """What is odd about a dataset as a whole: copies, empty references, sides, turned labels, cases unlike the others."""
 
-import re
 from collections.abc import Iterator
 
 from autoseg.datasets.dataset import Dataset
@@ -9,8 +8,7 @@ from autoseg.datasets.doctor_outliers import outliers
 from autoseg.datasets.doctor_turns import turned_labels
 from autoseg.datasets.inspection import Examined, Finding
 from autoseg.datasets.understand import Understanding
-
-_SIDES = re.compile(r"(?:^|(?<=[^a-z]))(left|right|l|r)(?=$|[^a-z])", re.IGNORECASE)
+from planners.sides import other_side
 
 
 def examine_dataset(understanding: Understanding) -> tuple[Finding, ...]:
@@ -58,13 +56,8 @@ def _constant(labelled: Examined) -> Iterator[Finding]:
 def _sides(dataset: Dataset) -> Iterator[Finding]:
     names = {label.name for label in dataset.labels}
     for name in sorted(names):
-        other = _SIDES.sub(lambda match: _mirrored(match.group()), name)
-        if other != name and other in names and name < other:
+        other = other_side(name)
+        if other is not None and other in names and name < other:
             what = f"{name} and {other} are the two sides of a body"
-            mend = "mirrored augmentation would confuse them; nothing to do if planning says it is off"
+            mend = "nothing to do: where patches are mirrored from left to right they change places"
             yield Finding(severity="note", where="labels", what=what, mend=mend)
-
-
-def _mirrored(side: str) -> str:
-    swapped = {"left": "right", "right": "left", "l": "r", "r": "l"}[side.lower()]
-    return swapped.upper() if side.isupper() else swapped.capitalize() if side[0].isupper() else swapped

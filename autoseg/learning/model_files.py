@@ -51,7 +51,8 @@ class ModelRecord:
 
     `configuration` is the one that predicts; where `ensemble` names several, they do, and their probabilities are
     averaged. The networks (folds) of a configuration are averaged as logits. `mirror`: mirrored views are averaged,
-    along the axes that the plan gives for each configuration; `mirror_axes` are those of `configuration`.
+    along the axes that the plan gives for each configuration; `mirror_axes` are those of `configuration`. In a view
+    that is mirrored along `mirror_swap_axis`, left-right, the pairs of outputs `mirror_swaps` change places.
     `postprocessing` is applied to every label map, in this order.
     """
 
@@ -65,6 +66,8 @@ class ModelRecord:
     ensemble: tuple[str, ...] = ()
     mirror: bool = False
     postprocessing: tuple[Change, ...] = ()
+    mirror_swap_axis: int | None = None
+    mirror_swaps: tuple[tuple[int, int], ...] = ()
 
     @property
     def predicting(self) -> tuple[str, ...]:
@@ -190,10 +193,13 @@ def choose_prediction(path: Path, configurations: Sequence[str], postprocessing:
     record = load_model_record(folder)
     plan = read_plan(folder / PLAN_NAME)
     _networks_of(folder, record, plan, tuple(configurations))
+    augmentation = plan.configuration(configurations[0]).augmentation
     chosen = replace(
         record,
         configuration=configurations[0],
-        mirror_axes=plan.configuration(configurations[0]).augmentation.mirror_axes,
+        mirror_axes=augmentation.mirror_axes,
+        mirror_swap_axis=augmentation.mirror_swap_axis,
+        mirror_swaps=augmentation.mirror_swaps,
         ensemble=tuple(configurations) if len(configurations) > 1 else (),
         postprocessing=tuple(postprocessing),
     )

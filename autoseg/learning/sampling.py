@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32, Int16, Int32
 
 from autoseg.learning.augmentation import IntensityDraw, draw_intensity
-from autoseg.learning.spatial import SpatialDraw, draw_matrix, draw_mirror
+from autoseg.learning.spatial import SpatialDraw, draw_matrix, draw_mirror, mirror_swaps
 from planners.plan import Configuration
 
 JITTER = 0.25
@@ -94,12 +94,11 @@ def _draw_sample(
         slice_index = int(random.integers(shape[0])) if voxel is None else voxel[0]
         space = shape[1:]
         voxel = None if voxel is None else voxel[1:]
+    augmentation = configuration.augmentation
     centre = _draw_centre(space, configuration.patch, voxel, random)
-    spatial = SpatialDraw(
-        centre=centre,
-        matrix=draw_matrix(configuration.augmentation, configuration.spacing_mm, random),
-        mirror=draw_mirror(configuration.augmentation, random),
-    )
+    matrix = draw_matrix(augmentation, configuration.spacing_mm, random)
+    mirror = draw_mirror(augmentation, random)
+    spatial = SpatialDraw(centre=centre, matrix=matrix, mirror=mirror, swaps=mirror_swaps(augmentation, mirror))
     return SampleDraw(name=name, spatial=spatial, slice_index=slice_index)
 
 

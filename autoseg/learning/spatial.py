@@ -23,12 +23,14 @@ MAXIMUM_ONE_HOT = 16
 class SpatialDraw:
     """How one patch is taken: its centre in voxels of the stored image, the matrix from patch to image offsets.
 
-    `matrix` is None where neither rotation nor scaling was drawn; `mirror` are spatial axes of the patch to flip.
+    `matrix` is None where neither rotation nor scaling was drawn; `mirror` are spatial axes of the patch to flip;
+    `swaps` are classes that then change places.
     """
 
     centre: tuple[float, ...]
     matrix: tuple[tuple[float, ...], ...] | None
     mirror: tuple[int, ...]
+    swaps: tuple[tuple[int, int], ...] = ()
 
 
 def draw_matrix(
@@ -69,6 +71,37 @@ def draw_matrix(
 def draw_mirror(augmentation: Augmentation, random: np.random.Generator) -> tuple[int, ...]:
     """Draw the axes to flip, each with probability one half."""
     return tuple(axis for axis in augmentation.mirror_axes if random.random() < 0.5)
+
+
+def mirror_swaps(augmentation: Augmentation, mirror: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    """Return the outputs that change places when a patch is flipped along `mirror`: left and right of a structure."""
+    return augmentation.mirror_swaps if augmentation.mirror_swap_axis in mirror else ()
+
+
+def swapped_order(count: int, swaps: tuple[tuple[int, int], ...]) -> list[int]:
+    """Return the order of `count` outputs after pairs of them changed places.
+
+    >>> swapped_order(5, ((1, 3),))
+    [0, 3, 2, 1, 4]
+
+    """
+    order = list(range(count))
+    for a, b in swaps:
+        order[a], order[b] = b, a
+    return order
+
+
+def swap_sides(label: Int16[Tensor, " l *patch"], swaps: tuple[tuple[int, int], ...]) -> Int16[Tensor, " l *patch"]:
+    """Return a label (l, *patch) in which pairs of classes (l == 1) or of masks changed places."""
+    if not swaps:
+        return label
+    if label.shape[0] > 1:
+        return label[swapped_order(label.shape[0], swaps)]
+    swapped = label.clone()
+    for a, b in swaps:
+        swapped[label == a] = b
+        swapped[label == b] = a
+    return swapped
 
 
 def source_box(draw: SpatialDraw, patch: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -113,7 +146,7 @@ def take_patch(
     if draw.mirror:
         axes = [axis + 1 for axis in draw.mirror]
         image, label = image.flip(axes), label.flip(axes)
-    return image, label
+    return image, swap_sides(label, draw.swaps)
 
 
 def _sampling_grid(block: SourceBlock, draw: SpatialDraw, patch: tuple[int, ...]) -> Float32[Tensor, "1 *patch axes"]:

@@ -72,12 +72,21 @@ class NetworkPredictor:
                 flipped = np.ascontiguousarray(np.flip(x, axes))
                 for session in self.sessions:
                     (logits,) = session.run(None, {session.get_inputs()[0].name: flipped})
-                    total += np.flip(logits, axes)
+                    total += np.flip(logits, axes)[:, self._order(chosen)]
                     passes += 1
         if not np.isfinite(total.sum()):
             raise AutosegError.at("model", "its output is not finite for this image", "check the image's intensities")
         total /= np.float32(passes)
         return total[:, :, None] if flat else total
+
+    def _order(self, mirrored: tuple[int, ...]) -> list[int]:
+        """Return the order of the outputs of a mirrored view: left and right of a structure change places."""
+        augmentation = self.configuration.augmentation
+        order = list(range(self.outputs))
+        if augmentation.mirror_swap_axis in mirrored:
+            for a, b in augmentation.mirror_swaps:
+                order[a], order[b] = b, a
+        return order
 
     @staticmethod
     def _batch(tiling: Tiling) -> int:

@@ -165,6 +165,14 @@ AUGMENTATION_MISTAKES = (
     ({"scaling": (1.4, 0.7)}, "scaling: 1.4 to 0.7 is not a range from 0 upwards"),
     ({"mirror_axes": (0, 3)}, "mirror_axes: (0, 3) are not different axes below 3"),
     ({"mirror_axes": (1, 1)}, "mirror_axes: (1, 1) are not different axes below 3"),
+    (
+        {"mirror_axes": (0, 2), "mirror_swap_axis": 1, "mirror_swaps": ((0, 1),)},
+        "mirror_swap_axis: 1 is no axis that is mirrored",
+    ),
+    (
+        {"mirror_axes": (2,), "mirror_swap_axis": 2, "mirror_swaps": ((1, 2),)},
+        "mirror_swaps: (1, 2) are not different outputs below 2",
+    ),
 )
 
 
