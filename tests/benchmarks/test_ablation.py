@@ -1,10 +1,13 @@
 """The ablation compares what is equal in cost, seed by seed and case by case."""
 
+from dataclasses import replace
+
 import pytest
 
 from benchmarks.ablation.__main__ import known, table, verdicts
 from benchmarks.ablation.arms import ARMS, BASE_STEPS, BASELINE, steps_of
 from benchmarks.ablation.runs import AblationRun
+from planners.recipe import RECIPES
 from tests.builders import configuration
 
 
@@ -23,7 +26,7 @@ def run_of(arm: str, seed: int, dice: tuple[float, ...], *, mirrored: tuple[floa
 
 @pytest.mark.parametrize("name", [name for name in ARMS if name != BASELINE])
 def test_an_arm_differs_from_the_default(name: str) -> None:
-    default = configuration(count=4, batch=4)
+    default = replace(configuration(count=4, batch=4), augmentation=RECIPES["auto"].augmentation)
     assert ARMS[name].change(default) != default
     assert ARMS[BASELINE].change(default) == default
 
