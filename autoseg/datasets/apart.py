@@ -10,11 +10,9 @@ from autoseg.core.errors import AutosegError
 from autoseg.core.isolation import isolated
 from autoseg.datasets.examine import Examination, Reading, examine, unreadable
 from autoseg.datasets.load import load_image
-from autoseg.imaging.read import IMAGE_ENDINGS, ending_of
+from autoseg.imaging.read import CHECKED_BY_US, IMAGE_ENDINGS, ending_of
 from autoseg.imaging.reading import STRICT, ReadOptions
 from autoseg.imaging.volume import Volume
-
-_CHECKED_BY_US = frozenset({"nifti", "analyze", "array", "zarr"})
 
 
 def examine_apart(task: Examination) -> Reading:
@@ -35,4 +33,4 @@ def load_image_apart(folder: Path, images: tuple[str, ...], options: ReadOptions
 
 
 def _needs_child(name: str) -> bool:
-    return IMAGE_ENDINGS.get(ending_of(Path(name))) not in _CHECKED_BY_US
+    return IMAGE_ENDINGS.get(ending_of(Path(name))) not in CHECKED_BY_US

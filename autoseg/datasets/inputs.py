@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from autoseg.core.errors import AutosegError
+from autoseg.core.isolation import isolated
 from autoseg.datasets.layouts import arrange
 from autoseg.datasets.listing import Item, list_folder
 from autoseg.datasets.names import channel_number, natural_key, without_channel
 from autoseg.datasets.options import Options
+from autoseg.imaging.dicom_scan import dicom_files
 from autoseg.imaging.read import ending_of, is_image, series_folders
 
 
@@ -51,7 +53,7 @@ def _cases_at(place: Path, channels: int) -> tuple[InputCase, ...]:
         return (_case_of_file(place, channels),)
     if not place.is_dir():
         raise AutosegError.at(place, "does not exist", "check the path")
-    series = series_folders(place)
+    series = _series_in(place)
     if place in series or (len(series) == 1 and not _has_images(place)):
         return (InputCase(name=place.resolve().name, images=series[:1]),)
     if series and not _has_images(place):
@@ -68,6 +70,13 @@ def _cases_at(place: Path, channels: int) -> tuple[InputCase, ...]:
     chosen = arrangement.test_cases or arrangement.cases
     found = (InputCase(name=case.name, images=tuple(place / image for image in case.images)) for case in chosen)
     return tuple(found)
+
+
+def _series_in(place: Path) -> tuple[Path, ...]:
+    """Return the folders with DICOM series; a place without any DICOM file needs no child process to say so."""
+    if next(dicom_files(place), None) is None:
+        return ()
+    return isolated(place, series_folders, place)
 
 
 def _case_of_file(path: Path, channels: int) -> InputCase:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoseg.core.errors import AutosegError
+from autoseg.core.isolation import isolated
 from autoseg.datasets.load import load_label, same_place
 from autoseg.imaging.dicom_labels import LabelFile, describe_labels, read_structure, structure_reference
 from autoseg.imaging.dicom_scan import is_dicom, load
@@ -81,10 +82,14 @@ def _stem(path: Path) -> str:
 def _dicom(paths: Sequence[Path]) -> list[Source]:
     """Return the SEG and RTSTRUCT files; none where images lie beside them: that is a dataset."""
     files = [p for p in paths if p.is_file() and not ending_of(p) and (p.suffix.lower() == ".dcm" or _bare_dicom(p))]
-    found = [(path, describe_labels(path, load(path, pixels=False))) for path in files]
+    found = isolated(files[0].parent, _described, files) if files else []
     if any(label is None for _, label in found):
         return []
     return [_segments(path, label) for path, label in found if label]
+
+
+def _described(files: list[Path]) -> list[tuple[Path, LabelFile | None]]:
+    return [(path, describe_labels(path, load(path, pixels=False))) for path in files]
 
 
 def _bare_dicom(path: Path) -> bool:

@@ -14,6 +14,7 @@ from autoseg.datasets.load import LEAST_COVERED, covered_share
 from autoseg.datasets.names import IMAGE_WORDS, LABEL_WORDS, has_word, without_common, without_role
 from autoseg.datasets.options import Options
 from autoseg.imaging.read import read_header
+from autoseg.imaging.reading import ReadOptions
 
 _RECURRING = 0.5
 """A structure is found in at least this share of the cases (and twice); names of single objects hardly recur."""
@@ -52,7 +53,7 @@ def read(listing: Listing, options: Options) -> Arrangement | None:
     kind, structures = _references(labelled)
     said = _said(kind, structures, max(len(f.labels) for f in labelled))
     if len(channels) > 1 and set(structures) & set(channels):
-        channels = _reference_first(listing, labelled, channels, structures)
+        channels = _reference_first(listing, labelled, channels, structures, options.reading)
         kind, structures = "map", channels[:1]
         said = (_said_of_reference(labelled[0], channels),)
     cases, findings = _cases(folders, channels, structures)
@@ -69,7 +70,11 @@ def read(listing: Listing, options: Options) -> Arrangement | None:
 
 
 def _reference_first(
-    listing: Listing, folders: Sequence[_Folder], channels: tuple[str, ...], labelled: tuple[str, ...]
+    listing: Listing,
+    folders: Sequence[_Folder],
+    channels: tuple[str, ...],
+    labelled: tuple[str, ...],
+    reading: ReadOptions,
 ) -> tuple[str, ...]:
     """Return the channels with the reference first: the one that all others cover, of several the finest.
 
@@ -87,7 +92,8 @@ def _reference_first(
     voxel_mm3 = dict.fromkeys(channels, 0.0)
     for folder in folders[:: -(-len(folders) // _FOLDERS_LOOKED_AT)]:
         of_channel = dict(zip(_channel_names(folder), folder.images, strict=True))
-        grids = {one: read_header(listing.folder / of_channel[one].path).grid for one in channels if one in of_channel}
+        present = [(one, listing.folder / of_channel[one].path) for one in channels if one in of_channel]
+        grids = {one: read_header(path, reading).grid for one, path in present}
         for one, grid in grids.items():
             least[one] = min(least[one], *(covered_share(grid, other) for other in grids.values()))
             voxel_mm3[one] = max(voxel_mm3[one], math.prod(grid.spacing_mm))

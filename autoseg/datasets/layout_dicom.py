@@ -1,10 +1,11 @@
 """DICOM image series with DICOM labels (SEG, RTSTRUCT) anywhere in the same folder, paired by what they refer to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from autoseg.core.errors import AutosegError
+from autoseg.core.isolation import isolated
 from autoseg.datasets.arrangement import Arrangement, ambiguous, shown, structure_labels
 from autoseg.datasets.dataset import Case, Inference
 from autoseg.datasets.dicom_tree import Series, images_of, read_tree
@@ -21,14 +22,16 @@ Pairs = Mapping[str, tuple[LabelFile, ...]]
 def read(listing: Listing, options: Options) -> Arrangement | None:
     """Return a case per labelled series, or None if the folder holds other images or no DICOM label.
 
+    Labelled series of several modalities, and several files with one structure of one series, are error findings: it is
+    clear what the folder holds, and not which part of it is meant.
+
     Raises:
-        AutosegError: no label holds a structure or refers to a series that is there; a label fits several series; two
-            files hold one structure of one series; the labelled series are of several modalities.
+        AutosegError: no label holds a structure or refers to a series that is there, or a label fits several series.
 
     """
     if options.cases or not _only_dicom(listing, options):
         return None
-    tree = read_tree(listing.folder)
+    tree = isolated(listing.folder, read_tree, listing.folder)
     labels = _chosen_labels(listing.folder, tree.labels, options.labels)
     series = tuple(one for one in tree.series if options.images is None or matches(one.folder, options.images))
     if not labels or not series:
@@ -38,17 +41,16 @@ def read(listing: Listing, options: Options) -> Arrangement | None:
         what, mend = "no DICOM label holds a segment or closed contour", "draw the structures, or add their label maps"
         raise AutosegError.at(listing.folder, what, mend)
     pairs = _paired(listing.folder, labels, series)
-    labelled = tuple(one for one in series if one.uid in pairs)
+    labelled = _one_a_folder([one for one in series if one.uid in pairs])
     if not labelled:
         what = f"no label refers to an image series that is there ({shown([_name(listing.folder, f) for f in labels])})"
         raise AutosegError.at(listing.folder, what, "add the series that the labels were drawn on")
-    _refuse_mixture(listing.folder, labelled)
     names = _structure_names(labels, pairs)
     cases = tuple(
         Case(
             name=name,
             images=(str(one.folder),),
-            references=_references(listing.folder, one, pairs[one.uid], names),
+            references=_references(listing.folder, pairs[one.uid], names),
             group=_group(one, labelled) or name,
         )
         for one, name in zip(labelled, _case_names(listing.folder, labelled), strict=True)
@@ -59,7 +61,13 @@ def read(listing: Listing, options: Options) -> Arrangement | None:
         labels=structure_labels(names),
         reference_kind="structures",
         inferences=_said(labelled, pairs, names),
-        findings=(*tree.findings, *_scattered(labelled), *_left_aside(listing.folder, tree.series, labels, pairs)),
+        findings=(
+            *tree.findings,
+            *_mixture(labelled),
+            *_doubled(listing.folder, labelled, pairs, names),
+            *_scattered(labelled),
+            *_left_aside(listing.folder, tree.series, labels, pairs),
+        ),
     )
 
 
@@ -97,11 +105,35 @@ def _paired(folder: Path, labels: Sequence[LabelFile], series: Sequence[Series])
     return pairs
 
 
-def _refuse_mixture(folder: Path, labelled: Sequence[Series]) -> None:
+def _one_a_folder(labelled: Sequence[Series]) -> tuple[Series, ...]:
+    """Return the first series of each folder: that a folder holds several is told when it is read."""
+    return tuple({one.folder: one for one in reversed(labelled)}.values())[::-1]
+
+
+def _mixture(labelled: Sequence[Series]) -> list[Finding]:
+    """Return an error for series of several modalities: one network is trained on one kind of image."""
     modalities = sorted({one.modality for one in labelled})
-    if len(modalities) > 1:
-        shown_series = [f"{one.folder} ({one.modality})" for one in labelled]
-        raise ambiguous(folder, f"labelled series of {len(modalities)} modalities", shown_series, "--images")
+    if len(modalities) < 2:
+        return []
+    candidates = shown([f"{one.folder} ({one.modality})" for one in labelled], 8)
+    what = f"labelled series of {len(modalities)} modalities, several data sets by their looks: {candidates}"
+    mend = "say which with --images, or give the folder of one of them"
+    return [Finding(severity="error", where=".", what=what, mend=mend)]
+
+
+def _doubled(folder: Path, labelled: Sequence[Series], pairs: Pairs, names: Sequence[str]) -> Iterator[Finding]:
+    """Yield an error for each series of which several files hold one structure: nothing says which of them counts."""
+    for series in labelled:
+        of_name = {name: _holding(pairs[series.uid], name) for name in names}
+        twice = {name: files for name, files in of_name.items() if len(files) > 1}
+        if twice:
+            files = dict.fromkeys(_name(folder, file) for held in twice.values() for file in held)
+            what = f"several label files hold its {shown(list(twice))}: {shown(list(files), 8)}"
+            yield Finding(severity="error", where=str(series.folder), what=what, mend="say which with --labels")
+
+
+def _holding(files: Sequence[LabelFile], name: str) -> list[LabelFile]:
+    return [file for file in files if any(one.name == name and one.drawn for one in file.structures)]
 
 
 def _structure_names(labels: Sequence[LabelFile], pairs: Pairs) -> tuple[str, ...]:
@@ -110,15 +142,12 @@ def _structure_names(labels: Sequence[LabelFile], pairs: Pairs) -> tuple[str, ..
     return tuple(sorted(names, key=natural_key))
 
 
-def _references(folder: Path, series: Series, files: Sequence[LabelFile], names: Sequence[str]) -> tuple[str, ...]:
+def _references(folder: Path, files: Sequence[LabelFile], names: Sequence[str]) -> tuple[str, ...]:
     """Return for each structure the reference to it, "" where the case lacks it; equal names in a file are one."""
     references = []
     for name in names:
-        holding = [f for f in files if any(one.name == name and one.drawn for one in f.structures)]
-        if len(holding) > 1:
-            what = f"several labels of {name} for {series.folder}"
-            raise ambiguous(folder, what, [_name(folder, f) for f in holding], "--labels")
-        numbers = [one.number for f in holding for one in f.structures if one.name == name and one.drawn]
+        holding = _holding(files, name)
+        numbers = [one.number for f in holding[:1] for one in f.structures if one.name == name and one.drawn]
         references.append(structure_reference(_name(folder, holding[0]), numbers) if holding else "")
     return tuple(references)
 
@@ -174,7 +203,9 @@ def _left_aside(folder: Path, series: Sequence[Series], labels: Sequence[LabelFi
     finding = Finding(severity="note", where="", what="", mend="")
     alone = replace(finding, what="image series without label, left aside", mend="add a SEG or RTSTRUCT to train on it")
     lost = replace(finding, what="refers to no series here, left aside", mend="add the series that it was drawn on")
+    held = {one.folder for one in series if one.uid in pairs}
+    unlabelled = (one.folder for one in series if one.uid not in pairs and one.uid not in referred)
     return [
-        *(replace(alone, where=str(one.folder)) for one in series if one.uid not in pairs and one.uid not in referred),
+        *(replace(alone, where=str(place)) for place in dict.fromkeys(unlabelled) if place not in held),
         *(replace(lost, where=_name(folder, label)) for label in labels if not images_of(label, series)),
     ]

@@ -31,7 +31,7 @@ def read(listing: Listing, options: Options) -> Arrangement | None:
     labels = by_folder(_matching(listing, options.labels, "--labels"))
     taken = {item.path for item in labels}
     images = by_folder([item for item in _matching(listing, options.images, "--images") if item.path not in taken])
-    in_space = partial(pair_in_space, listing.folder, images, labels)
+    in_space = partial(pair_in_space, listing.folder, images, labels, options=options.reading)
     pairing = pair(images, labels, str(listing.folder), in_space=in_space)
     cases = tuple(case_of(p.name, tuple(i.path for i in p.images), (p.labels[0].path,)) for p in pairing.pairs)
     said = Inference(what="layout", value=f"{options.images} with {options.labels}", because="--images and --labels")

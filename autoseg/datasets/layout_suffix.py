@@ -26,7 +26,7 @@ def read(listing: Listing, options: Options) -> Arrangement | None:
         images = [item for item in items if item not in labels]
         if not labels or not images:
             continue
-        in_space = partial(pair_in_space, listing.folder, images, labels)
+        in_space = partial(pair_in_space, listing.folder, images, labels, options=options.reading)
         pairing = pair(images, labels, str(listing.folder / folder), in_space=in_space)
         cases += [case_of(p.name, tuple(i.path for i in p.images), (p.labels[0].path,)) for p in pairing.pairs]
         findings += _alone(pairing, folder)

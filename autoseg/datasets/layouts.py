@@ -57,7 +57,7 @@ def arrange(listing: Listing, options: Options) -> Arrangement:
         found = _by_headers(listing, options)
         if found is None:
             raise
-    return found or _refuse(listing)
+    return found or _by_headers(listing, options) or _refuse(listing)
 
 
 def _first_that_fits(listing: Listing, options: Options) -> Arrangement | None:
@@ -72,7 +72,7 @@ def _first_that_fits(listing: Listing, options: Options) -> Arrangement | None:
 
 
 def _by_headers(listing: Listing, options: Options) -> Arrangement | None:
-    """Return what the headers of DICOM files declare where names contradict each other, files of other kinds aside."""
+    """Return what the headers of DICOM files declare where names do not pair, files of other kinds aside."""
     series = listing.where(lambda item: is_series(listing.folder, item))
     if not series or len(series) == len(listing.items):
         return None

@@ -13,10 +13,13 @@ from autoseg.datasets.load import same_place
 from autoseg.datasets.pairing import Pair, Pairing
 from autoseg.imaging.geometry import MAX_CORNER_DISPLACEMENT_VOXELS
 from autoseg.imaging.read import read_header
+from autoseg.imaging.reading import STRICT, ReadOptions
 from autoseg.imaging.volume import Grid
 
 
-def pair_in_space(folder: Path, images: Sequence[Item], labels: Sequence[Item]) -> Pairing | None:
+def pair_in_space(
+    folder: Path, images: Sequence[Item], labels: Sequence[Item], options: ReadOptions = STRICT
+) -> Pairing | None:
     """Put together the images and labels whose voxels lie at the same places, whatever the order of their axes.
 
     Returns:
@@ -26,7 +29,7 @@ def pair_in_space(folder: Path, images: Sequence[Item], labels: Sequence[Item]) 
         AutosegError: a label lies on several images or several labels on one, or a header cannot be read.
 
     """
-    grids = [read_header(folder / item.path).grid for item in (*images, *labels)]
+    grids = [read_header(folder / item.path, options).grid for item in (*images, *labels)]
     if any(grid.dimensions == 2 for grid in grids):
         return None
     of_label = grids[len(images) :]

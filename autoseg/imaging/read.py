@@ -8,6 +8,7 @@ from types import MappingProxyType
 import numpy as np
 
 from autoseg.core.errors import AutosegError
+from autoseg.core.isolation import isolated
 from autoseg.imaging.analyze import read_analyze, read_analyze_header
 from autoseg.imaging.array_file import read_array, read_array_header
 from autoseg.imaging.checks import as_integers, refuse_non_finite
@@ -82,6 +83,10 @@ _READERS: Mapping[str, _Readers] = MappingProxyType({
 })  # fmt: skip
 
 
+CHECKED_BY_US = frozenset({"nifti", "analyze", "array", "zarr"})
+"""Families that code of ours parses, which compares every size with the bytes on disk before anything is allocated."""
+
+
 def ending_of(path: Path) -> str:
     """Return the known ending of a file name in lower case, or "" when it is not an image's.
 
@@ -122,9 +127,15 @@ def read_image_as_stored(path: Path, options: ReadOptions = STRICT) -> Volume:
 
 
 def read_header(path: Path, options: ReadOptions = STRICT) -> Header:
-    """Read grid, channels and type without the pixels; raises as `read_image` does for what the header shows."""
-    readers = _READERS[_family(path)]
-    return readers.header(path, *((options,) if readers.optioned else ()))
+    """Read grid, channels and type without the pixels; raises as `read_image` does for what the header shows.
+
+    Headers that larger libraries parse are read in the child process of limited memory.
+    """
+    family = _family(path)
+    arguments = (path, options) if _READERS[family].optioned else (path,)
+    if family in CHECKED_BY_US:
+        return _READERS[family].header(*arguments)
+    return isolated(path, _READERS[family].header, *arguments)
 
 
 def read_label(path: Path, options: ReadOptions = STRICT) -> Volume:

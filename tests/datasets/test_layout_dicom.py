@@ -151,7 +151,9 @@ def test_two_files_with_one_structure_are_a_question(tmp_path):
     folder = labelled(tmp_path, {"lung": [(2, SQUARE)]})
     slices = patient(folder / "p1" / "scan", "a1")
     save(folder / "p1" / "second", [contours(slices, {"lung": [(3, SQUARE)]})], ["RS.dcm"])
-    with pytest.raises(AutosegError, match=r"several labels of lung for p1/scan: p1/other/IM001, p1/second/RS.dcm"):
+    with pytest.raises(
+        AutosegError, match=r"p1/scan: several label files hold its lung: p1/other/IM001, p1/second/RS.dcm; .*--labels"
+    ):
         understand(folder, Options())
     chosen = understand(folder, Options(labels="p1/second"))
     assert chosen.cases[0].references == ("p1/second/RS.dcm#7",)
@@ -160,7 +162,7 @@ def test_two_files_with_one_structure_are_a_question(tmp_path):
 def test_labelled_series_of_two_modalities_are_a_question(tmp_path):
     folder = labelled(tmp_path, {"lung": [(2, SQUARE)]})
     save(folder / "p2", [contours(patient(folder / "p2" / "scan", "b1", "PT"), {"lung": [(2, SQUARE)]})], ["RS.dcm"])
-    with pytest.raises(AutosegError, match=r"2 modalities: p1/scan .MR., p2/scan .PT.; say which with --images"):
+    with pytest.raises(AutosegError, match=r"2 modalities, .*: p1/scan .MR., p2/scan .PT.; say which with --images"):
         understand(folder, Options())
     assert [case.name for case in understand(folder, Options(images="p1")).cases] == ["p1_scan"]
 
@@ -197,3 +199,15 @@ def test_a_mended_series_is_marked_and_takes_no_segments_drawn_before(tmp_path):
     assert allowed.dataset.reading.resample
     assert allowed.facts[0].stamp != strict.facts[0].stamp  # allowed or not, it is read anew
     assert allowed.facts[0].shape == (8, 6, 7)
+
+
+def test_a_collection_of_several_data_sets_is_shown_with_what_would_choose_one(tmp_path):
+    folder = labelled(tmp_path, {"lung": [(2, SQUARE)]})
+    other = patient(folder / "p2", "b1", "PT")
+    save(folder / "p2", [contours(other, {"lung": [(2, SQUARE)]})], ["RS.dcm"])
+    (folder / "notes.png").write_bytes(b"")
+    found = study(folder, Options(), {})
+    assert [case.name for case in found.dataset.cases] == ["p1_scan", "p2"]
+    assert [fact.shape for fact in found.facts] == [(8, 6, 7)] * 2
+    errors = [finding.what for finding in found.findings if finding.severity == "error"]
+    assert errors == ["labelled series of 2 modalities, several data sets by their looks: p1/scan (MR), p2 (PT)"]

@@ -213,19 +213,46 @@ def test_a_case_of_each_is_read_with_declared_values_only(datasets_dir, name):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("dicom-seg", "labelled series of 3 modalities: breast-dce-mr/UCSF-BR-06/image_dce_ser .MR., .* --images"),
-        ("dicom-seg/dcmqi", "several labels of Liver for data/segmentations/24x38x3/image: .* say which with --labels"),
         ("brain-mr-dicom", "images without any label"),
         ("dicom-awkward", "no label refers to an image series that is there .pydicom/liver_1frame.dcm"),
-        (
-            "sts-ct-mr-pet/dicom",
-            "labelled series of 3 modalities: STS_019/CT/image .CT., .* say which with --images",
-        ),
     ],
 )
 def test_a_folder_that_is_not_understood_is_refused_with_what_to_do(datasets_dir, tmp_path, name, message):
     with pytest.raises(AutosegError, match=message):
         look(datasets_dir, tmp_path, name, Options())
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes", "errors"),
+    [
+        (
+            "dicom-seg",
+            ((60, 256, 256), (3, 38, 23), (3, 38, 24), (3, 512, 512), (1, 1, 1)),
+            (
+                "2 modalities, several data sets by their looks: breast-dce-mr/UCSF-BR-06/image_dce_ser (MR), ",
+                "several label files hold its Liver: dcmqi/data/segmentations/sparse-labelmap-noppv.dcm, ",
+                "is a film of 25 frames without positions",
+            ),
+        ),
+        (
+            "dicom-seg/dcmqi",
+            ((3, 38, 23), (3, 38, 24), (3, 512, 512)),
+            ("several label files hold its Liver: data/segmentations/sparse-labelmap-noppv.dcm, ",),
+        ),
+        ("dicom-seg/highdicom", ((1, 1, 1),), ("is a film of 25 frames without positions",)),
+        (
+            "sts-ct-mr-pet/dicom",
+            ((47, 134, 136), (47, 110, 112), (47, 28, 28)),
+            ("3 modalities, several data sets by their looks: STS_019/CT/image (CT), STS_019/MR_T1/image (MR), ",),
+        ),
+    ],
+)
+def test_a_collection_of_data_sets_is_understood_and_shows_what_to_choose_from(datasets_dir, name, shapes, errors):
+    found = understood(datasets_dir / name, Options())
+    assert tuple(fact.shape for fact in found.facts) == shapes
+    told = [finding for finding in found.findings if finding.severity == "error"]
+    assert [text in finding.what for text, finding in zip(errors, told, strict=True)] == [True] * len(errors)
+    assert all(finding.mend for finding in told)
 
 
 def test_numbers_of_nuclei_are_not_taken_for_classes(datasets_dir, tmp_path):
