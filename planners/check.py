@@ -17,6 +17,8 @@ CLASSES_MAX = 4096
 LEARNING_RATE_MAX = 1.0
 # A curve of three numbers and its noise need a point each.
 POINTS_MIN = 4
+# nnU-Net's largest ball has a radius of 8 voxels; four times that fills a patch.
+RADIUS_MAX = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +85,7 @@ def _configuration(configuration: Configuration) -> Iterator[Problem]:
             yield Problem(field=f"normalizations[{index}].{problem.field}", what=problem.what)
     for problem in _augmentation(configuration.augmentation, configuration.dimensions):
         yield Problem(field=f"augmentation.{problem.field}", what=problem.what)
+    yield from _previous(configuration)
     for problem in _schedule(configuration.schedule):
         yield Problem(field=f"schedule.{problem.field}", what=problem.what)
 
@@ -148,20 +151,47 @@ def _normalization(normalization: Normalization) -> Iterator[Problem]:
         yield Problem(field="std", what=f"{normalization.std:g} is below 0")
 
 
+_ANY, _SHARE = (0.0, math.inf), (0.0, 1.0)
+_RANGES = {
+    **dict.fromkeys(("scaling", "noise_std", "blur_sigma_voxels", "brightness", "contrast", "low_resolution"), _ANY),
+    **dict.fromkeys(("gamma", "motion_voxels", "bias_field", "spikes", "anisotropic_blur_sigma_voxels"), _ANY),
+    **dict.fromkeys(("elastic_reach", "elastic_smoothness", "ghosting", "thick_slices"), _SHARE),
+    "ghosting_copies": (2.0, math.inf),
+}
+"""Bounds of the ranges from which an augmentation draws."""
+
+
 def _augmentation(augmentation: Augmentation, dimensions: int) -> Iterator[Problem]:
     for field in fields(augmentation):
         value = getattr(augmentation, field.name)
         if field.name.endswith("probability"):
             yield from _between(field.name, value, 0.0, 1.0)
-    for name in ("scaling", "noise_std", "blur_sigma_voxels", "brightness", "contrast", "low_resolution", "gamma"):
+    for name, (least, most) in _RANGES.items():
         low, high = getattr(augmentation, name)
-        if not 0 <= low <= high < math.inf:
-            yield Problem(field=name, what=f"{low:g} to {high:g} is not a range from 0 upwards")
+        if not least <= low <= high <= most or math.isinf(high):
+            upwards = "upwards" if math.isinf(most) else f"to {most:g}"
+            yield Problem(field=name, what=f"{low:g} to {high:g} is not a range from {least:g} {upwards}")
     axes = augmentation.mirror_axes
     if len(set(axes)) != len(axes) or not set(axes) <= set(range(dimensions)):
         yield Problem(field="mirror_axes", what=f"{_text(axes)} are not different axes below {dimensions}")
     if augmentation.mirror_swaps and augmentation.mirror_swap_axis not in axes:
         yield Problem(field="mirror_swap_axis", what=f"{augmentation.mirror_swap_axis} is no axis that is mirrored")
+
+
+def _previous(configuration: Configuration) -> Iterator[Problem]:
+    given = configuration.previous_augmentation
+    if given is None:
+        return
+    if configuration.previous is None:
+        yield Problem(field="previous_augmentation", what="no stage before it predicts what it would change")
+    for name in ("operator", "removal"):
+        for part in ("probability", "label_probability"):
+            yield from _between(f"previous_augmentation.{name}_{part}", getattr(given, f"{name}_{part}"), 0.0, 1.0)
+    yield from _between("previous_augmentation.removal_share_max", given.removal_share_max, 0.0, 1.0)
+    low, high = given.operator_radius_voxels
+    if not 1 <= low <= high <= RADIUS_MAX:
+        what = f"{low} to {high} are not radii of 1 to {RADIUS_MAX} voxels"
+        yield Problem(field="previous_augmentation.operator_radius_voxels", what=what)
 
 
 def _schedule(schedule: Schedule) -> Iterator[Problem]:

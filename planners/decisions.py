@@ -77,7 +77,7 @@ def _configurations(findings: Findings) -> Decision:
     else:
         because = f"the median case is a volume of {times(findings.volume.median_shape)} voxels"
         rejected = "2d first: it cannot see from slice to slice"
-    if "3d_cascade_fullres" in names:
+    if "3d_cascade_fullres" in names and findings.coarse is None:
         because += "; a full-resolution patch covers less than a quarter of it, so a coarse network may go before"
     return Decision(
         configuration=None,

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from planners.augmentation import augmentation
+from planners.cascade import CASCADE_AUGMENTATION
 from planners.fingerprint import CaseFingerprint, ChannelFingerprint, Fingerprint, Label
 from planners.memory import feature_map_elements, network_of, training_bytes
 from planners.nnunet_format import ARCHITECTURES, COUNTED, PLANNERS, SCHEMES, STATISTIC_NAMES, STATISTICS, Json
@@ -188,6 +189,7 @@ def _configuration(
         feature_map_estimate=0,
         estimated_bytes=0,
         previous=None if previous is None else _name(previous),
+        previous_augmentation=None if previous is None else CASCADE_AUGMENTATION,
     )
     network = network_of(configuration, task.channels, task.outputs)
     return replace(

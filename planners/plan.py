@@ -6,6 +6,7 @@ Axes are in array order after `Plan.transpose`, slowest first. A 2D configuratio
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from planners.cascade import CascadeAugmentation
 from planners.fingerprint import Label
 
 Architecture = Literal["plain-unet", "residual-unet", "attention-unet"]
@@ -48,6 +49,11 @@ class Augmentation:
 
     Where `mirror_axes` holds `mirror_swap_axis`, the axis of the patch that is left-right, outputs of the network that
     are two sides of one structure change places (`mirror_swaps`) in a patch or prediction mirrored along it.
+
+    From `elastic_probability` on all is off until an ablation asks for it; the ranges are not measured. Elastic
+    deformation moves by up to `elastic_reach` of the patch's edges, smooth over `elastic_smoothness` of them; a bias
+    field has coefficients up to `bias_field`, ghosts take the share `ghosting` of the lines that make `ghosting_copies`,
+    spikes are `spikes` standard deviations high, thick slices keep the share `thick_slices` of the samples along an axis.
     """
 
     rotation_probability: float
@@ -71,6 +77,22 @@ class Augmentation:
     in_plane_only: bool
     mirror_swap_axis: int | None = None
     mirror_swaps: tuple[tuple[int, int], ...] = ()
+    elastic_probability: float = 0.0
+    elastic_reach: tuple[float, float] = (0.01, 0.05)
+    elastic_smoothness: tuple[float, float] = (0.1, 0.25)
+    motion_probability: float = 0.0
+    motion_voxels: tuple[float, float] = (0.5, 3.0)
+    bias_field_probability: float = 0.0
+    bias_field: tuple[float, float] = (0.1, 0.5)
+    ghosting_probability: float = 0.0
+    ghosting: tuple[float, float] = (0.2, 0.8)
+    ghosting_copies: tuple[int, int] = (2, 6)
+    spikes_probability: float = 0.0
+    spikes: tuple[float, float] = (0.1, 0.5)
+    thick_slices_probability: float = 0.0
+    thick_slices: tuple[float, float] = (0.25, 0.5)
+    anisotropic_blur_probability: float = 0.0
+    anisotropic_blur_sigma_voxels: tuple[float, float] = (0.5, 2.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +143,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """One network to train."""
+    """One network to train. In a cascade it also sees what `previous` predicted, changed in training as data say."""
 
     name: ConfigurationName
     architecture: Architecture
@@ -139,6 +161,7 @@ class Configuration:
     feature_map_estimate: int
     estimated_bytes: int
     previous: ConfigurationName | None = None
+    previous_augmentation: CascadeAugmentation | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from planners.augmentation import augmentation
+from planners.cascade import CASCADE_AUGMENTATION
 from planners.coarse import Coarse, coarse
 from planners.decisions import Findings, decisions
 from planners.fingerprint import Fingerprint
@@ -128,8 +129,13 @@ def _by_reference_memory(volume: Space, inputs: _Inputs) -> _Planned:
     if low is None:
         return _Planned(configurations=(full, slices))
     full = replace(full, batch_dice=True)
-    cascade = replace(full, name="3d_cascade_fullres", previous="3d_lowres")
+    cascade = _after(full)
     return _Planned(configurations=(full, slices, _configuration("3d_lowres", *low, inputs), cascade))
+
+
+def _after(full: Configuration) -> Configuration:
+    """Return the network that goes over the image at full resolution once more, after the coarse one."""
+    return replace(full, name="3d_cascade_fullres", previous="3d_lowres", previous_augmentation=CASCADE_AUGMENTATION)
 
 
 def _within_budget(volume: Space, inputs: _Inputs) -> _Planned:
@@ -146,6 +152,7 @@ def _within_budget(volume: Space, inputs: _Inputs) -> _Planned:
     found.insert(int(thin), (_configuration("3d_fullres", volume, full.sizes, inputs), full))
     low = None if thin else coarse(volume, full, inputs.fingerprint, task, recipe)
     if low is not None:
+        found.append((_after(found[0][0]), full))
         found.insert(0, (_configuration("3d_lowres", low.space, low.fit.sizes, inputs), low.fit))
     return _Planned(
         configurations=tuple(configuration for configuration, _ in found),

@@ -7,6 +7,7 @@ import pytest
 
 from autoseg.core.records import read_record
 from benchmarks.nnunet_figures import GoldenPlans
+from planners.cascade import CASCADE_AUGMENTATION
 from planners.check import Problem, check_plan
 from planners.plan import Configuration, Normalization, Plan
 from planners.planner import make_plan
@@ -95,6 +96,25 @@ def test_mistakes_of_a_configuration_are_named(changes: dict[str, object], expec
     assert f"{FIRST}.{expected}" in problems(with_first(**changes))
 
 
+CASCADE_MISTAKES = (
+    ({"operator_probability": 1.5}, "operator_probability: 1.5 is not 0 to 1"),
+    ({"removal_label_probability": -0.5}, "removal_label_probability: -0.5 is not 0 to 1"),
+    ({"removal_share_max": 2.0}, "removal_share_max: 2 is not 0 to 1"),
+    ({"operator_radius_voxels": (8, 1)}, "operator_radius_voxels: 8 to 1 are not radii of 1 to 32 voxels"),
+)
+
+
+@pytest.mark.parametrize(("changes", "expected"), CASCADE_MISTAKES)
+def test_mistakes_of_a_cascades_augmentation_are_named(changes: dict[str, object], expected: str) -> None:
+    cascade = with_first(previous="3d_fullres", previous_augmentation=replace(CASCADE_AUGMENTATION, **changes))
+    assert problems(cascade) == [f"{FIRST}.previous_augmentation.{expected}"]
+
+
+def test_only_a_cascade_changes_what_was_predicted_before() -> None:
+    found = problems(with_first(previous_augmentation=CASCADE_AUGMENTATION))
+    assert found == [f"{FIRST}.previous_augmentation: no stage before it predicts what it would change"]
+
+
 STAGE_MISTAKES = (
     (1, {"features": 4096}, "features: 4096 is not 1 to 2048"),
     (1, {"convolutions": 0}, "convolutions: 0 is not 1 or more"),
@@ -163,6 +183,9 @@ def test_a_training_that_ends_by_its_curve_needs_the_most_steps_it_may_have() ->
 AUGMENTATION_MISTAKES = (
     ({"noise_probability": 1.5}, "noise_probability: 1.5 is not 0 to 1"),
     ({"scaling": (1.4, 0.7)}, "scaling: 1.4 to 0.7 is not a range from 0 upwards"),
+    ({"elastic_reach": (0.1, 1.5)}, "elastic_reach: 0.1 to 1.5 is not a range from 0 to 1"),
+    ({"ghosting_copies": (1, 4)}, "ghosting_copies: 1 to 4 is not a range from 2 upwards"),
+    ({"spikes": (0.0, float("inf"))}, "spikes: 0 to inf is not a range from 0 upwards"),
     ({"mirror_axes": (0, 3)}, "mirror_axes: (0, 3) are not different axes below 3"),
     ({"mirror_axes": (1, 1)}, "mirror_axes: (1, 1) are not different axes below 3"),
     (

@@ -10,6 +10,7 @@ import torch
 from autoseg.core.records import decode, encode, read_record
 from autoseg.learning.network import build_network
 from benchmarks.nnunet_figures import GoldenPlans, recipe_of
+from planners.cascade import CASCADE_AUGMENTATION
 from planners.explain import explain
 from planners.fingerprint import Fingerprint, Label
 from planners.plan import Plan
@@ -54,8 +55,11 @@ def test_a_few_slices_are_trained_slice_by_slice() -> None:
 
 def test_a_large_case_on_a_small_machine_is_worked_on_coarsely() -> None:
     plan = make_plan(BELLY, AUTO, Budget(seconds=900.0), CPU)
-    assert [item.name for item in plan.configurations] == ["3d_lowres", "3d_fullres", "2d"]
-    low, full, _ = plan.configurations
+    assert [item.name for item in plan.configurations] == ["3d_lowres", "3d_fullres", "2d", "3d_cascade_fullres"]
+    low, full, _, cascade = plan.configurations
+    assert cascade == replace(
+        full, name="3d_cascade_fullres", previous="3d_lowres", previous_augmentation=CASCADE_AUGMENTATION
+    )
     assert all(coarse > fine for coarse, fine in zip(low.spacing_mm, full.spacing_mm, strict=True))
 
 
