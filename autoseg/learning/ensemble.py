@@ -18,6 +18,7 @@ from torch import Tensor
 
 from autoseg.core.errors import ResourceError
 from autoseg.imaging.preparation import GridMapping
+from autoseg.learning.observation import TileFound, Watch
 from autoseg.learning.reduction import (
     TILE_EDGE,
     TILE_PLANES,
@@ -26,6 +27,7 @@ from autoseg.learning.reduction import (
     Reduction,
     label_kind,
     most_probable,
+    tempered,
     tile_labels,
     tile_probabilities,
 )
@@ -37,7 +39,7 @@ _FLOAT_BYTES = 4
 _GIB = 1 << 30
 _BANDS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 
-Run = Callable[[Callable[[Any], None], Iterable[Any]], Iterable[None]]
+Run = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,13 +47,15 @@ class Sink:
     """Takes probabilities as they are made.
 
     `begin` is told the rows of a band. `take` is given a block (k, planes, rows, x) and the plane and row of the
-    cropped, transposed grid where it begins. Its type is `dtype`; it is rounded to multiples of 1 / `levels`, if given.
+    cropped, transposed grid where it begins. Its type is `dtype`; it is rounded to multiples of 1 / `levels`, if given,
+    after `temperatures`, one for all labels or one for each region.
     """
 
     take: Callable[[Float[np.ndarray, "k planes rows x"], int, int], None]
     begin: Callable[[int], None] = lambda _: None
     dtype: torch.dtype = torch.float32
     levels: int | None = None
+    temperatures: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +92,11 @@ class Ensemble:
     held_bytes: int = 0
 
     def labels(
-        self, inputs: Sequence[Input], sink: Sink | None = None, tally: Tally | None = None
+        self,
+        inputs: Sequence[Input],
+        sink: Sink | None = None,
+        tally: Tally | None = None,
+        watch: Watch | None = None,
     ) -> UInt8[np.ndarray, "native_z native_y native_x"] | UInt16[np.ndarray, "native_z native_y native_x"]:
         """Return the class index of every voxel of the native grid (z, y, x).
 
@@ -98,6 +106,7 @@ class Ensemble:
             inputs: one for each member, of the same native grid and crop.
             sink: takes the probabilities of every voxel of the crop.
             tally: counts windows.
+            watch: adds up how sure the members are.
 
         Raises:
             ResourceError: not even the smallest bands keep to `max_ram_bytes`.
@@ -128,7 +137,7 @@ class Ensemble:
                 for (start, stop), *planes in zip(first.blocks, *streams, strict=True):
                     parts = [reduction.z_part(start, stop) for reduction in reductions]
                     block = _Block(bands=bands, planes=planes, z=parts, reduction=first)
-                    result[start:stop, lower:upper] = block.labels(run, sink)
+                    result[start:stop, lower:upper] = block.labels(run, sink, watch)
                 del planes, block  # views of this band's slabs: the next band makes its own
         return native
 
@@ -200,29 +209,34 @@ class _Block:
     z: Sequence[Part]
     reduction: Reduction
 
-    def labels(self, run: Run, sink: Sink | None) -> Integer[np.ndarray, "planes rows x"]:
-        """Return the class indexes (planes, rows, x), uint8 or int32, and give the probabilities to `sink`."""
+    def labels(self, run: Run, sink: Sink | None, watch: Watch | None) -> Integer[np.ndarray, "planes rows x"]:
+        """Return the class indexes (planes, rows, x), uint8 or int32; `sink` and `watch` get their share."""
         band, z, outputs, target = self.bands[0], self.z[0], self.reduction.outputs, self.reduction.target
         shape = (z.upper - z.lower, *band.shape)
         kind = label_kind(outputs)
         result = torch.zeros(shape, dtype=kind, device=self.planes[0].device)
         kept = None if sink is None else torch.zeros((outputs, *shape), dtype=sink.dtype, device=result.device)
-        levels = None if sink is None else sink.levels
+        levels, temperatures = (None, ()) if sink is None else (sink.levels, sink.temperatures)
 
-        def one(tiles: Sequence[tuple[Part, Part]]) -> None:
+        def one(tiles: Sequence[tuple[Part, Part]]) -> TileFound | None:
             y, x = tiles[0]
             box = (slice(None), slice(y.lower - band.lower, y.upper - band.lower), slice(x.lower, x.upper))
             with torch.inference_mode():
                 views = [b.view(p, z, t) for b, p, z, t in zip(self.bands, self.planes, self.z, tiles, strict=True)]
                 found = tile_probabilities(views, target) if kept is not None or len(views) > 1 else {}
                 if kept is not None:
-                    for index, values in found.items():
+                    given = tempered(found, target, temperatures) if temperatures else found
+                    for index, values in given.items():
                         kept[index][box] = values if levels is None else values.mul(levels).round_().div_(levels)
                 single = len(views) == 1
-                result[box] = tile_labels(views[0], target) if single else most_probable(found, target, kind)
+                tile = tile_labels(views[0], target) if single else most_probable(found, target, kind)
+                result[box] = tile
+                corner = (z.lower, y.lower, x.lower)
+                return None if watch is None else watch.find(views, tile, corner, self.reduction.shape[1:])
 
-        for _ in run(one, zip(*(b.tiles for b in self.bands), strict=True)):
-            pass
+        for found in run(one, zip(*(b.tiles for b in self.bands), strict=True)):
+            if watch is not None:
+                watch.add(found)
         if sink is not None and kept is not None:
             sink.take(kept.cpu().numpy(), z.lower, band.lower)
         return result.cpu().numpy()

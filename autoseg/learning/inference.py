@@ -15,6 +15,7 @@ from autoseg.imaging.changes import Change, apply_change
 from autoseg.imaging.preparation import Prepared, SpacingMm, prepare_image
 from autoseg.learning.ensemble import Ensemble, Footprint, Input, Sink
 from autoseg.learning.model_files import LoadedNetwork, label_values, plan_inputs, plan_outputs
+from autoseg.learning.observation import Watch
 from autoseg.learning.sliding_window import WindowPredictor
 from autoseg.learning.source import Source, Tally
 from autoseg.learning.windows import STEP_FRACTION
@@ -106,13 +107,20 @@ class Segmenter:
                 ),
             )
 
-    def segment(self, prepared: PreparedCase, sink: Sink | None = None, tally: Tally | None = None) -> LabelMap:
+    def segment(
+        self,
+        prepared: PreparedCase,
+        sink: Sink | None = None,
+        tally: Tally | None = None,
+        watch: Watch | None = None,
+    ) -> LabelMap:
         """Return the label map (z, y, x) on the native grid, in the plan's label values, uint8 or uint16.
 
         Args:
             prepared: from `prepare`.
             sink: takes the probabilities, before postprocessing.
             tally: counts windows.
+            watch: adds up how sure the networks are, before postprocessing.
 
         Raises:
             ResourceError: too little memory.
@@ -121,7 +129,7 @@ class Segmenter:
         with memory_errors():
             pairs = zip(self.members, prepared.members, prepared.previous, strict=True)
             inputs = [self._input(*each, tally) for each in pairs]
-            label_map = _label_values(self._ensemble.labels(inputs, sink, tally), self.plan)
+            label_map = _label_values(self._ensemble.labels(inputs, sink, tally, watch), self.plan)
             voxel_mm3 = math.prod(prepared.members[0].mapping.native_spacing_mm)
             for change in self.postprocessing:
                 label_map = apply_change(label_map, change, voxel_mm3)

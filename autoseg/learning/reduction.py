@@ -211,14 +211,37 @@ def tile_labels(view: View, target: Target) -> TileLabels:
 
 def tile_probabilities(views: Sequence[View], target: Target) -> Probabilities:
     """Return the probabilities (z, y, x) of a tile by class, averaged over `views`; classes left out have none."""
+    return averaged([view_probabilities(view, target) for view in views])
+
+
+def view_probabilities(view: View, target: Target, negligible: float = _NEGLIGIBLE) -> Probabilities:
+    """Return the probabilities (z, y, x) of a tile by class; a class with logits `negligible` below is left out."""
+    return _softmax(view, negligible) if target == "labels" else _sigmoid(view, negligible)
+
+
+def averaged(members: Sequence[Probabilities]) -> Probabilities:
+    """Return the mean of each class over the members; a class that one leaves out has no probability there."""
     totals: Probabilities = {}
-    for view in views:
-        found = _softmax(view) if target == "labels" else _sigmoid(view)
+    for found in members:
         for index, values in found.items():
             totals[index] = totals[index] + values if index in totals else values
-    if len(views) > 1:
-        totals = {index: values / len(views) for index, values in totals.items()}
+    if len(members) > 1:
+        totals = {index: values / len(members) for index, values in totals.items()}
     return dict(sorted(totals.items()))
+
+
+def tempered(probabilities: Probabilities, target: Target, temperatures: Sequence[float]) -> Probabilities:
+    """Return probabilities p^(1/T) over their sum: over all classes, or over a region's inside and outside.
+
+    `temperatures` is one for all labels or one for each region. Of one network this is the softmax of logits / T. What
+    float32 rounds to certainty stays certain.
+    """
+    if target == "regions":
+        powers = {i: (p ** (1 / temperatures[i]), (1 - p) ** (1 / temperatures[i])) for i, p in probabilities.items()}
+        return {index: inside / (inside + outside) for index, (inside, outside) in powers.items()}
+    raised = {index: values ** (1 / temperatures[0]) for index, values in probabilities.items()}
+    total = reduce(torch.add, raised.values())
+    return {index: values / total for index, values in raised.items()}
 
 
 def most_probable(probabilities: Probabilities, target: Target, kind: torch.dtype) -> TileLabels:
@@ -293,14 +316,15 @@ def _last_above_half(view: View) -> TileLabels:
     return label
 
 
-def _softmax(view: View) -> Probabilities:
+def _softmax(view: View, negligible: float) -> Probabilities:
     """Return the softmax of the interpolated logits, class by class: no operation is larger than a tile."""
-    logits = {index: view.interpolate(index) for index in _candidates(view.logits, _NEGLIGIBLE)}
+    logits = {index: view.interpolate(index) for index in _candidates(view.logits, negligible)}
     peak = reduce(torch.maximum, logits.values())
     powers = {index: (values - peak).exp_() for index, values in logits.items()}
     total = reduce(torch.add, powers.values())
     return {index: values / total for index, values in powers.items()}
 
 
-def _sigmoid(view: View) -> Probabilities:
-    return {index: torch.sigmoid(view.interpolate(index)) for index in range(view.logits.shape[1])}
+def _sigmoid(view: View, negligible: float) -> Probabilities:
+    possible = map(int, np.flatnonzero(_extremes(view.logits)[1] >= -negligible))
+    return {index: torch.sigmoid(view.interpolate(index)) for index in possible}
