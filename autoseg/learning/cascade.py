@@ -17,9 +17,10 @@ from torch.nn import functional
 
 from autoseg.imaging.components import connected_components
 from autoseg.learning.feeding import CACHE_BYTES, MemorySource
+from autoseg.learning.model_files import label_values
 from autoseg.learning.sampling import BatchDraw, CaseSource
 from planners.cascade import CascadeAugmentation
-from planners.plan import Plan
+from planners.plan import Configuration, Plan
 
 Operator = Literal["dilation", "erosion", "opening", "closing"]
 
@@ -158,23 +159,23 @@ def _eroded(mask: Mask, radius: int) -> Mask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CascadeFinish:
-    """The last change of a batch's images: what the stage before predicted is made binary, swapped and augmented.
+class CascadeInput:
+    """What a cascade's network sees beside the image's `channels`: one binary channel for each of `values`.
 
-    The image has `channels`; one-hot channels follow, of which `outputs` gives the position for each output of the
-    network that is a single value, None for others.
+    `outputs` gives the position among them for each output of the network that is a single value, None for others.
     """
 
     augmentation: CascadeAugmentation | None
     channels: int
+    values: tuple[int, ...]
     outputs: tuple[int | None, ...]
     seed: int
     stream: int
 
-    def __call__(
+    def finish(
         self, images: Float32[Tensor, "batch channel *patch"], draw: BatchDraw, step: int
     ) -> Float32[Tensor, "batch channel *patch"]:
-        """Return the images, changed in place."""
+        """Return the images of a step, changed in place: made binary again, sides swapped, augmented."""
         one_hot = images[:, self.channels :]
         background = 1 - one_hot.sum(1, keepdim=True)
         winner = torch.cat([background, one_hot], dim=1).argmax(1)
@@ -198,7 +199,22 @@ class CascadeFinish:
         return order
 
 
-def value_of_outputs(plan: Plan, values: Sequence[int]) -> tuple[int | None, ...]:
+def cascade_input(plan: Plan, configuration: Configuration, *, seed: int, stream: int) -> CascadeInput | None:
+    """Return what the networks of a configuration see beside the image, None if there is no stage before it."""
+    if configuration.previous is None:
+        return None
+    values = label_values(plan)
+    return CascadeInput(
+        augmentation=configuration.previous_augmentation,
+        channels=len(plan.channels),
+        values=values,
+        outputs=_outputs(plan, values),
+        seed=seed,
+        stream=stream,
+    )
+
+
+def _outputs(plan: Plan, values: Sequence[int]) -> tuple[int | None, ...]:
     """Return for each output of the plan's networks the position of its label value in `values`, None for others."""
     labels = [label.values for label in plan.labels if label.role == "foreground"]
     positions = [list(values).index(given[0]) if len(given) == 1 else None for given in labels]
