@@ -15,6 +15,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from autoseg import model_commands
 from autoseg.core.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FINDINGS, EXIT_OUR_ERROR, EXIT_RESOURCES, AutosegError
+from autoseg.core.files import FULL_DISK, NO_MORE_FILES
 from autoseg.core.presets import EvaluateOptions
 from autoseg.core.runtime import process_seconds, say
 from autoseg.core.stopping import StoppedError
@@ -334,7 +335,7 @@ def run(tokens: list[str]) -> int:
             code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read stdout has enough
+        _drop_stdout()  # whoever read it has enough
         return EXIT_DONE
     except CycloptsError as error:
         return _fail(str(error), EXIT_BAD_INPUT)
@@ -346,10 +347,25 @@ def run(tokens: list[str]) -> int:
         return _fail("interrupted; run the same command again to go on", 128 + signal.SIGINT, verbose=verbose)
     except MemoryError as error:
         return _fail(f"out of memory ({error}); close other programs or take a smaller --budget", EXIT_RESOURCES)
+    except OSError as error:
+        if error.errno not in FULL_DISK | NO_MORE_FILES:
+            return _our_error(error, verbose=verbose)
+        _drop_stdout()  # it may be what has no room
+        return _fail(f"{error}; free some space or raise the limit, and run again", EXIT_RESOURCES, verbose=verbose)
     except Exception as error:  # noqa: BLE001 (the edge: our own faults get their exit code, and a traceback under -v)
-        hint = "" if verbose else " (run again with -v for the traceback)"
-        return _fail(f"our own error: {type(error).__name__}: {error}{hint}", EXIT_OUR_ERROR, verbose=verbose)
+        return _our_error(error, verbose=verbose)
     return code if isinstance(code, int) else EXIT_DONE
+
+
+def _drop_stdout() -> None:
+    """Let what is still to be printed go nowhere, so that Python's end does not stumble over it."""
+    with contextlib.suppress(OSError, ValueError):  # it is no file: a program that calls us took it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _our_error(error: Exception, *, verbose: bool) -> int:
+    hint = "" if verbose else " (run again with -v for the traceback)"
+    return _fail(f"our own error: {type(error).__name__}: {error}{hint}", EXIT_OUR_ERROR, verbose=verbose)
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from autoseg.core.errors import AutosegError
+from autoseg.core.files import copy_file, sweep_temporaries
 from autoseg.core.plans import read_plan
 from autoseg.core.provenance import inputs_digest, is_done, mark_done
 from autoseg.core.records import read_record, write_record
@@ -97,7 +98,7 @@ def scratch(place: Path, workspace: Path | None = None) -> Iterator[Workspace]:
         copy.mkdir()
         if (root / "workspace.json").is_file():
             for record in root.glob("*.json"):
-                shutil.copy(record, copy)
+                copy_file(record, copy / record.name)
         yield Workspace(copy) if root == place else open_workspace(copy, place, 0)
 
 
@@ -223,6 +224,7 @@ def preprocessed(workspace: Workspace, configuration: str | None) -> Preprocesse
     """
     wanted = () if configuration is None else (configuration,)
     name = chosen_configurations(read_plan(workspace.plan), wanted)[0]
+    sweep_temporaries(workspace.root)
     with logged_step(workspace.run_log, "preprocess", configuration=name):
         preprocess(workspace, name)
     return PreprocessedCases(configuration=name, folder=str(workspace.preprocessed(name)))

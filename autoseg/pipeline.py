@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from autoseg.core.files import locked, sweep_temporaries
 from autoseg.core.ledger import Ledger
 from autoseg.core.runtime import logged_step, say
 from autoseg.core.selection import JOINED
@@ -64,21 +65,22 @@ def plan_and_train(
     """
     job = _settle(dataset, options, running_seconds)
     workspace = job.workspace
-    inspection = looked(workspace, reading)
-    refuse_errors(inspection)
-    say(inspection_text(inspection))
-    fingerprinted(workspace)
-    folds = folded(workspace, parse_folds(options.folds), options.seed)
-    wanted = parse_configurations(options.configurations)
-    networks = len(folds) * max(1, len(wanted))
-    per_network = share_budget(job.budget.budget, networks)
-    machine_of(workspace, job.device)
-    plan = planned(workspace, PlanOptions(recipe=options.recipe, budget=per_network))
-    say_if_too_short(workspace, plan, per_network, networks)
-    names = chosen_configurations(plan, wanted)
-    for name in names:
-        say(f"plan {configuration_text(plan.configuration(name))}")
-        preprocessed(workspace, name)
+    with locked(workspace.lock("preparation")):  # another call on this workspace waits, and finds all done
+        inspection = looked(workspace, reading)
+        refuse_errors(inspection)
+        say(inspection_text(inspection))
+        fingerprinted(workspace)
+        folds = folded(workspace, parse_folds(options.folds), options.seed)
+        wanted = parse_configurations(options.configurations)
+        networks = len(folds) * max(1, len(wanted))
+        per_network = share_budget(job.budget.budget, networks)
+        machine_of(workspace, job.device)
+        plan = planned(workspace, PlanOptions(recipe=options.recipe, budget=per_network))
+        say_if_too_short(workspace, plan, per_network, networks)
+        names = chosen_configurations(plan, wanted)
+        for name in names:
+            say(f"plan {configuration_text(plan.configuration(name))}")
+            preprocessed(workspace, name)
     results = train_networks(job, [(name, fold) for name in names for fold in folds])
     selection = select(job, results)
     with logged_step(workspace.run_log, "report"):
@@ -102,6 +104,7 @@ def _settle(dataset: Path, options: PlanAndTrainOptions, running_seconds: float)
     workspace = open_workspace(options.workspace or default_root(dataset), dataset, options.seed)
     say(f"workspace {workspace.root}")
     forget_stop(workspace)
+    sweep_temporaries(workspace.root)
     if options.force:
         forget(workspace)
     ledger = Ledger(workspace.budget, budget.budget.seconds, running_seconds)

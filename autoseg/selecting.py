@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 
+from autoseg.core.files import locked
 from autoseg.core.plans import read_plan
 from autoseg.core.records import write_record
 from autoseg.core.runtime import logged_step, say
@@ -77,7 +78,8 @@ def _finish(job: Job, choice: Choice, folds: Sequence[int], rest: tuple[float | 
     write_record(workspace.selection, selection)
     write_model(workspace, selection.configurations[0])
     changes = [each.change for each in selection.postprocessing if each.change is not None]
-    choose_prediction(workspace.model, selection.configurations, changes)
+    with locked(workspace.lock("model")):
+        choose_prediction(workspace.model, selection.configurations, changes)
     return selection
 
 

@@ -1,9 +1,11 @@
 """Training and validating the networks of a job, within its time."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 import torch
 
+from autoseg.core.files import sweep_temporaries
 from autoseg.core.ledger import Ledger
 from autoseg.core.plans import read_plan
 from autoseg.core.provenance import inputs_digest, is_done, mark_done
@@ -12,17 +14,27 @@ from autoseg.core.runtime import logged_step, say
 from autoseg.core.scores import Scores
 from autoseg.core.workspace import Workspace
 from autoseg.datasets.dataset import Folds
-from autoseg.groundwork import chosen_configurations, folded, forget_stop, forget_training
+from autoseg.groundwork import chosen_configurations, folded, forget_stop, forget_training, preprocessed
 from autoseg.learning.machine import choose_device
-from autoseg.learning.model_files import plan_outputs
+from autoseg.learning.model_files import plan_inputs, plan_outputs
 from autoseg.learning.validation import VALIDATION_SHARE
-from autoseg.options import ChosenBudget, FoldChoice, TrainCommand, choose_budget, describe_seconds
+from autoseg.options import (
+    ChosenBudget,
+    FoldChoice,
+    TrainCommand,
+    choose_budget,
+    describe_seconds,
+    parse_configurations,
+    share_budget,
+)
 from autoseg.steps.evaluate import score_validation
 from autoseg.steps.predict import predict_validation
 from autoseg.steps.select import ensembles_of
 from autoseg.steps.train import TrainingRecord, TrainOptions, machine_of, train, write_model
 from planners.fingerprint import Fingerprint
+from planners.plan import Plan
 from planners.prediction import prediction_seconds
+from planners.recipe import Budget
 
 REPORT_S = 15.0
 """Choosing, drawing the report and leaving Python; measured on two slow cores, most of it matplotlib."""
@@ -57,8 +69,32 @@ class Job:
     seed: int
 
 
+def networks_to_train(plan: Plan, names: Sequence[str], folds: Sequence[int], splits: int) -> list[tuple[str, int]]:
+    """Return every (configuration, fold) to train, each after those whose label maps it needs.
+
+    A cascade learns from label maps of networks that have not seen the case: the stage before is trained in all
+    `splits` folds, whichever are wanted (docs/decisions/cascade.md).
+    """
+    needed = {previous for name in names if (previous := plan.configuration(name).previous) is not None}
+    ordered = sorted({*names, *needed}, key=lambda name: (name not in needed, [*names, *needed].index(name)))
+    return [(name, fold) for name in ordered for fold in (range(splits) if name in needed else folds)]
+
+
+def say_what_comes_before(wanted: Sequence[tuple[str, int]], names: Sequence[str], folds: Sequence[int]) -> None:
+    """Say which networks are trained that nobody asked for, and why."""
+    asked = {(name, fold) for name in names for fold in folds}
+    for previous in dict.fromkeys(name for name, _ in wanted):
+        extra = [fold for name, fold in wanted if name == previous and (name, fold) not in asked]
+        if extra:
+            numbers = ", ".join(map(str, extra))
+            say(f"also trains {previous} fold {numbers}: the cascade learns from predictions of cases not trained on")
+
+
 def train_networks(job: Job, wanted: list[tuple[str, int]]) -> tuple[NetworkResult, ...]:
-    """Train and validate each (configuration, fold), dividing what is left of the budget evenly."""
+    """Train and validate each (configuration, fold), dividing what is left of the budget evenly.
+
+    A cascade's cases are prepared when the stage before it has predicted them.
+    """
     results: list[NetworkResult] = []
     for position, (name, fold) in enumerate(wanted):
         validations_s = [_validation_seconds(job, *later) for later in wanted[position:]]
@@ -126,6 +162,7 @@ def _say_if_early(job: Job, results: list[NetworkResult], expected_s: float) -> 
 
 def _trained(job: Job, configuration: str, fold: int, seconds: float | None) -> tuple[TrainingRecord, bool]:
     """Train a network, and return its record and whether somebody asked in this call to finish."""
+    _prepare_cascade(job.workspace, configuration)
     options = TrainOptions(
         configuration=configuration,
         fold=fold,
@@ -143,6 +180,17 @@ def _trained(job: Job, configuration: str, fold: int, seconds: float | None) -> 
     with job.ledger.training(), logged_step(job.workspace.run_log, "train", **asdict(options)):
         record = train(job.workspace, options)
     return record, record.asked_to_finish and record != before
+
+
+def _prepare_cascade(workspace: Workspace, configuration: str) -> None:
+    """Prepare the cases of a cascade; say so where what they show was predicted by a network that had seen them."""
+    if read_plan(workspace.plan).configuration(configuration).previous is None:
+        return
+    preprocessed(workspace, configuration)
+    for fold in read_record(workspace.folds, Folds).folds:
+        seen = sorted(set(fold.train) & set(fold.validation))
+        if seen:
+            say(f"warning: {', '.join(seen)}: the stage before has trained on it, so the cascade trusts it too much")
 
 
 def _validated(job: Job, record: TrainingRecord) -> Scores:
@@ -172,36 +220,61 @@ def _validation_seconds(job: Job, configuration: str, fold: int) -> float:
     held_out = set(read_record(workspace.folds, Folds).folds[fold].validation)
     cases = [case for case in read_record(workspace.fingerprint, Fingerprint).cases if case.name in held_out]
     chosen = plan.configuration(configuration)
-    seconds = (prediction_seconds(case, chosen, len(plan.channels), plan_outputs(plan), machine) for case in cases)
+    chain = [chosen] if chosen.previous is None else [chosen, plan.configuration(chosen.previous)]
+    seconds = (
+        prediction_seconds(case, each, plan_inputs(plan, each.name), plan_outputs(plan), machine)
+        for case in cases
+        for each in chain
+    )
     return SAFETY * sum(each or 0.0 for each in seconds)
 
 
 def train_one(workspace: Workspace, options: TrainCommand) -> TrainingRecord:
     """Train and validate one network, as `autoseg train` does; the budget is for the training alone.
 
+    Several configurations, and the stage before a cascade, are trained one after the other and share the budget; the
+    record of the last is returned.
+
     Raises:
         AutosegError: a step before this one is missing, or an option is at fault.
         StoppedError: a signal asked to stop; the next call goes on from there.
 
     """
-    wanted = () if options.configuration is None else (options.configuration,)
-    name = chosen_configurations(read_plan(workspace.plan), wanted)[0]
+    plan = read_plan(workspace.plan)
+    names = chosen_configurations(plan, parse_configurations(options.configuration or "auto"))
     device = choose_device(options.device)
     chosen = choose_budget(options.budget, options.steps, has_gpu=device.type != "cpu")
     say(f"device {device.type}, budget {chosen.because}")
-    folded(workspace, FoldChoice(count=None, numbers=(options.fold,)), options.seed)
-    task = TrainOptions(
-        configuration=name,
-        fold=options.fold,
-        seconds=chosen.budget.seconds,
-        steps=chosen.budget.steps,
-        device=device.type,
-        seed=options.seed,
-    )
+    folds = folded(workspace, FoldChoice(count=None, numbers=(options.fold,)), options.seed)
+    wanted = networks_to_train(plan, names, folds, len(read_record(workspace.folds, Folds).folds))
+    say_what_comes_before(wanted, names, folds)
+    ledger = Ledger(workspace.budget, None, 0.0)  # never saved: a step called by hand is outside any job's time
+    job = Job(workspace=workspace, ledger=ledger, device=device, budget=chosen, seed=options.seed)
     forget_stop(workspace)
+    sweep_temporaries(workspace.root)
+    for name, fold in wanted:
+        if (name, fold) != wanted[-1]:
+            preprocessed(workspace, name)
+        record = _trained_by_hand(job, name, fold, share_budget(chosen.budget, len(wanted)))
+        if record.asked_to_finish:
+            break
+    return record
+
+
+def _trained_by_hand(job: Job, configuration: str, fold: int, budget: Budget) -> TrainingRecord:
+    """Train and validate one network, within a budget of its own, and return its record."""
+    workspace = job.workspace
+    _prepare_cascade(workspace, configuration)
+    task = TrainOptions(
+        configuration=configuration,
+        fold=fold,
+        seconds=budget.seconds,
+        steps=budget.steps,
+        device=job.device.type,
+        seed=job.seed,
+    )
     with logged_step(workspace.run_log, "train", **asdict(task)):
         record = train(workspace, task)
-    ledger = Ledger(workspace.budget, None, 0.0)  # never saved: a step called by hand is outside any job's time
-    _validated(Job(workspace=workspace, ledger=ledger, device=device, budget=chosen, seed=options.seed), record)
+    _validated(job, record)
     write_model(workspace)
-    return read_record(workspace.training(name, options.fold) / "training.json", TrainingRecord)
+    return read_record(workspace.training(configuration, fold) / "training.json", TrainingRecord)

@@ -27,10 +27,12 @@ _FREE_FACTOR = 1.2
 _STALE_AFTER_S = 24 * 3600.0
 """A temporary file of another machine, or of another container, is taken for alive for so long."""
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
-_LONGEST_NAME_BYTES = 200
-"""Of a file without its endings: file systems end at 255, and ours and temporary names want room."""
+LONGEST_NAME_BYTES = 255
+"""Of a file in its folder, on every file system in use."""
 FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """The ways in which a system says that there is no room for a file: disk, quota, size limit."""
+NO_MORE_FILES = frozenset({errno.EMFILE, errno.ENFILE})
+"""The ways in which it says that too many files are open."""
 
 
 def write_atomically(
@@ -166,13 +168,13 @@ def locked(path: Path, *, refusal: AutosegError | None = None) -> Iterator[None]
         yield
 
 
-def file_stem(name: str) -> str:
-    """Return the name under which a case's files lie: `name`, cut and told apart by its digest where it is too long."""
+def file_name(name: str, ending: str) -> str:
+    """Return the file name of a case: `name` and `ending`; too long a name is cut and told apart by its digest."""
     encoded = name.encode()
-    if len(encoded) <= _LONGEST_NAME_BYTES:
-        return name
-    kept = encoded[: _LONGEST_NAME_BYTES - 13].decode(errors="ignore")
-    return f"{kept}-{hashlib.sha256(encoded).hexdigest()[:12]}"
+    room = LONGEST_NAME_BYTES - len(ending.encode())
+    if len(encoded) <= room:
+        return name + ending
+    return f"{encoded[: room - 13].decode(errors='ignore')}-{hashlib.sha256(encoded).hexdigest()[:12]}{ending}"
 
 
 def _with_digest(digest: bytes) -> Callable[[Path], None]:

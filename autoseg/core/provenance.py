@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from autoseg.core.files import locked
 from autoseg.core.records import read_record, write_record
 from autoseg.core.runtime import digest_bytes, digest_file
 
@@ -41,6 +42,7 @@ def is_done(record: Path, step: str, inputs: str) -> bool:
 
 def mark_done(record: Path, step: str, inputs: str) -> None:
     """Write into the provenance at `record` that `step` was finished with these inputs."""
-    others = read_record(record, Provenance).steps if record.exists() else ()
-    kept = tuple(done for done in others if done.step != step)
-    write_record(record, Provenance(steps=(*kept, StepDone(step=step, inputs=inputs))))
+    with locked(record.parent / ".locks" / "provenance"):  # other folds are marked by other processes
+        others = read_record(record, Provenance).steps if record.exists() else ()
+        kept = tuple(done for done in others if done.step != step)
+        write_record(record, Provenance(steps=(*kept, StepDone(step=step, inputs=inputs))))

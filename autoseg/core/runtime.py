@@ -40,14 +40,15 @@ _LOGGED_PACKAGES = ("autoseg", "torch", "numpy", "scipy", "scikit-image", "nibab
 
 
 def say(line: str) -> None:
-    """Write one line for people to stderr, above any progress bar."""
-    if "tqdm" in sys.modules:
-        from tqdm import tqdm
+    """Write one line for people to stderr, above any progress bar; a log on a full disk loses it, and work goes on."""
+    with contextlib.suppress(OSError):
+        if "tqdm" in sys.modules:
+            from tqdm import tqdm
 
-        tqdm.write(line, file=sys.stderr)
-    else:
-        sys.stderr.write(line + "\n")
-    sys.stderr.flush()
+            tqdm.write(line, file=sys.stderr)
+        else:
+            sys.stderr.write(line + "\n")
+        sys.stderr.flush()
 
 
 def progress(items: Iterable[Item], *, what: str, total: int | None = None, unit: str = "case") -> Iterator[Item]:

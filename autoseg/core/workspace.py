@@ -1,11 +1,13 @@
 """Where everything that a run makes lies: one folder, every path named once."""
 
+import shutil
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import ClassVar
 
 from autoseg.core.errors import AutosegError
+from autoseg.core.files import TEMPORARY_PREFIX
 from autoseg.core.records import read_record, write_record
 
 SUFFIX = ".autoseg"
@@ -107,6 +109,10 @@ class Workspace:
         """The self-contained, movable model."""
         return self.root / "model"
 
+    def lock(self, name: str) -> Path:
+        """Return the file that whoever changes `name` locks (`autoseg.core.files.locked`)."""
+        return self.root / ".locks" / name
+
     def preprocessed(self, configuration: str) -> Path:
         """Folder of the stored cases of a configuration."""
         return self.root / "preprocessed" / configuration
@@ -133,6 +139,7 @@ def open_workspace(root: Path, dataset: Path, seed: int) -> Workspace:
     folder = dataset.resolve()
     if workspace.root.resolve().is_relative_to(folder):
         raise AutosegError.at(root, "the workspace lies inside the dataset", "give --workspace another place")
+    present = {path.name for path in workspace.root.iterdir()} if workspace.root.is_dir() else set()
     if workspace.record.exists():
         found = read_record(workspace.record, WorkspaceRecord)
         if Path(found.dataset) != folder:
@@ -140,7 +147,8 @@ def open_workspace(root: Path, dataset: Path, seed: int) -> Workspace:
                 root, f"this workspace belongs to {found.dataset}", "give --workspace another name or that dataset"
             )
         return workspace
-    if workspace.root.exists() and not (workspace.root.is_dir() and not any(workspace.root.iterdir())):
+    own = {name for name in present if name.startswith((TEMPORARY_PREFIX, ".locks"))}  # another call just begins
+    if present - own or (workspace.root.exists() and not workspace.root.is_dir()):
         raise AutosegError.at(root, "not a workspace, and not empty", "give --workspace a new name")
     write_record(workspace.record, WorkspaceRecord(dataset=str(folder), seed=seed))
     return workspace
@@ -148,7 +156,9 @@ def open_workspace(root: Path, dataset: Path, seed: int) -> Workspace:
 
 def remove_if_empty(workspace: Workspace) -> None:
     """Remove a workspace that holds nothing but its identity and its log."""
-    if workspace.root.is_dir() and {p.name for p in workspace.root.iterdir()} <= {"workspace.json", "run.jsonl"}:
+    known = {"workspace.json", "run.jsonl", ".locks"}
+    if workspace.root.is_dir() and {p.name for p in workspace.root.iterdir()} <= known:
+        shutil.rmtree(workspace.root / ".locks", ignore_errors=True)
         workspace.run_log.unlink(missing_ok=True)
         workspace.record.unlink(missing_ok=True)
         workspace.root.rmdir()

@@ -5,7 +5,8 @@ CASE.b2nd is a blosc2 array of float16, rounded to multiples of 1/1024, which co
 was predicted, background has probability 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, TypeVar
@@ -73,14 +74,15 @@ class ProbabilityWriter:
         planes, height, width = self._shape
         self._rows = min(rows, height)
         chunk = self._native((min(CHUNK_PLANES, planes), self._rows, width))
-        self._array = blosc2.zeros(
-            (self.outputs, *self.mapping.native_shape),
-            dtype=np.dtype(np.float16),
-            urlpath=str(self.path),
-            mode="w",
-            chunks=(1, *chunk),
-            cparams=_COMPRESSION,
-        )
+        with _full_disk_named():
+            self._array = blosc2.zeros(
+                (self.outputs, *self.mapping.native_shape),
+                dtype=np.dtype(np.float16),
+                urlpath=str(self.path),
+                mode="w",
+                chunks=(1, *chunk),
+                cparams=_COMPRESSION,
+            )
 
     def take(self, block: Float[np.ndarray, "k planes rows x"], plane: int, row: int) -> None:
         """Write a block that begins at a plane and a row of the crop."""
@@ -120,11 +122,20 @@ class ProbabilityWriter:
         starts = (*corner, 0)
         parts = tuple(slice(first, first + n) for first, n in zip(starts, values.shape, strict=True))
         native = np.ascontiguousarray(values.transpose(np.argsort(self.mapping.transpose)))
-        self._array[(slice(index, index + 1), *self._native(parts))] = native[None]
+        with _full_disk_named():
+            self._array[(slice(index, index + 1), *self._native(parts))] = native[None]
 
     def _native(self, transposed: Sequence[Item]) -> tuple[Item, ...]:
         """Return what belongs to the transposed axes in the order of the native ones."""
         return tuple(transposed[self.mapping.transpose.index(axis)] for axis in range(3))
+
+
+@contextmanager
+def _full_disk_named() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # blosc2's word for a full disk
+        raise OSError(str(error)) from error
 
 
 def read_probabilities(

@@ -1,7 +1,8 @@
 """Preprocessed cases on disk: blosc2 arrays in chunks that fit patch reads, one record per case.
 
 A case is four files: NAME.image.b2nd float32 (c, z, y, x), NAME.label.b2nd int16 (l, z, y, x), NAME.locations.npy
-int32 (n, 3) and NAME.json, written last: a case with its record is complete. Names are those of the dataset.
+int32 (n, 3) and NAME.json, written last: a case with its record is complete. Names are those of the dataset, cut where
+they are too long for a file.
 """
 
 import io
@@ -15,11 +16,12 @@ import numpy as np
 from jaxtyping import Float32, Int16, Int32, Shaped
 
 from autoseg.core.errors import AutosegError
-from autoseg.core.files import TEMPORARY_PREFIX, write_atomically, write_bytes
+from autoseg.core.files import LONGEST_NAME_BYTES, TEMPORARY_PREFIX, file_name, write_atomically, write_bytes
 from autoseg.core.records import read_record, write_record
 from autoseg.core.runtime import digest_file
 from autoseg.imaging.preparation import GridMapping, Shape
 
+_RECORD = ".json"
 BLOCK_BYTES = 128 << 10
 """Unit of decompression: fits the second-level cache of one core beside the patch."""
 CHUNK_BYTES = 4 << 20
@@ -91,17 +93,18 @@ def write_case(
         ResourceError: the disk is full or the folder cannot be written.
 
     """
-    (folder / f"{case.name}.json").unlink(missing_ok=True)
+    place = folder / file_name(case.name, _RECORD)
+    place.unlink(missing_ok=True)
     record = CaseRecord(
         case=case,
         channels=len(image),
         label_maps=len(label),
         location_counts=tuple(len(places) for places in locations),
-        image=_write_array(folder / f"{case.name}.image.b2nd", image, case.patch),
-        label=_write_array(folder / f"{case.name}.label.b2nd", label, case.patch),
-        locations=_write_locations(folder / f"{case.name}.locations.npy", locations),
+        image=_write_array(folder / file_name(case.name, ".image.b2nd"), image, case.patch),
+        label=_write_array(folder / file_name(case.name, ".label.b2nd"), label, case.patch),
+        locations=_write_locations(folder / file_name(case.name, ".locations.npy"), locations),
     )
-    write_record(folder / f"{case.name}.json", record)
+    write_record(place, record)
     return record
 
 
@@ -116,8 +119,8 @@ class CaseStore:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the cases that have a record, sorted."""
-        found = (path.name.removesuffix(".json") for path in self.folder.glob("*.json"))
-        return tuple(sorted(name for name in found if not name.startswith(TEMPORARY_PREFIX)))
+        found = (path for path in self.folder.glob(f"*{_RECORD}") if not path.name.startswith(TEMPORARY_PREFIX))
+        return tuple(sorted(map(_name_of, found)))
 
     def record(self, name: str) -> CaseRecord:
         """Return the record of a case.
@@ -127,7 +130,7 @@ class CaseStore:
 
         """
         if name not in self._records:
-            self._records[name] = read_record(self.folder / f"{name}.json", CaseRecord)
+            self._records[name] = read_record(self.folder / file_name(name, _RECORD), CaseRecord)
         return self._records[name]
 
     def shape(self, name: str) -> Shape:
@@ -169,7 +172,7 @@ class CaseStore:
 
     def complete(self, name: str, digest: str) -> bool:
         """Return whether the case was made from inputs with this digest and every byte of it is as written."""
-        path = self.folder / f"{name}.json"
+        path = self.folder / file_name(name, _RECORD)
         if not path.exists():
             return False
         try:
@@ -228,15 +231,27 @@ def _write_array(path: Path, array: Shaped[np.ndarray, "lead z y x"], patch: Sha
     chunk = _within(chunk, array.shape[1:])
 
     def writer(temporary: Path) -> None:
-        blosc2.asarray(
-            np.ascontiguousarray(array),
-            urlpath=str(temporary),
-            chunks=(1, *chunk),
-            blocks=(1, *_within(block, chunk)),
-            cparams=_COMPRESSION,
-        )
+        try:
+            blosc2.asarray(
+                np.ascontiguousarray(array),
+                urlpath=str(temporary),
+                chunks=(1, *chunk),
+                blocks=(1, *_within(block, chunk)),
+                cparams=_COMPRESSION,
+            )
+        except RuntimeError as error:  # its word for a full disk
+            raise OSError(str(error)) from error
 
-    write_atomically(path, writer)
+    def verify(temporary: Path) -> None:
+        try:
+            same = np.array_equal(blosc2.open(str(temporary), mode="r", dparams={"nthreads": 1})[:], array)
+        except RuntimeError as error:
+            raise OSError(str(error)) from error
+        if not same:
+            msg = "what was read back differs from what was written"
+            raise OSError(msg)
+
+    write_atomically(path, writer, verify=verify, expected_bytes=array.nbytes)
     return _stored(path)
 
 
@@ -251,6 +266,13 @@ def _write_locations(path: Path, locations: Sequence[Int32[np.ndarray, "_places 
 def _within(shape: Sequence[int], bounds: Sequence[int]) -> Shape:
     z, y, x = (min(n, bound) for n, bound in zip(shape, bounds, strict=True))
     return (z, y, x)
+
+
+def _name_of(record: Path) -> str:
+    """Return the case that a record belongs to; one whose name was cut says it inside."""
+    if len(record.name.encode()) < LONGEST_NAME_BYTES - 3:  # a cut leaves at most three bytes of a last character
+        return record.name.removesuffix(_RECORD)
+    return read_record(record, CaseRecord).case.name
 
 
 def _stored(path: Path) -> StoredFile:

@@ -1,7 +1,8 @@
 """Training state on disk: tensors as safetensors, numbers as JSON, each checkpoint checked by its digest.
 
 A folder holds `checkpoint.json`, which names the newest tensor file and the one before it with their SHA-256. It is
-replaced only after its tensor file is complete, so a kill at any moment costs at most one checkpoint interval.
+replaced only after its tensor file is complete, so a kill at any moment costs at most one checkpoint interval. A copy
+of it stands in when it is damaged.
 """
 
 import hashlib
@@ -16,10 +17,12 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from autoseg.core.files import write_bytes
+from autoseg.core.runtime import say
 from autoseg.learning.annealing import Annealing
 from planners.convergence import Point
 
 INDEX_NAME = "checkpoint.json"
+COPY_NAME = "checkpoint-copy.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +59,9 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], progress: Progr
     write_bytes(folder / name, data)
     newest = {"file": name, "sha256": hashlib.sha256(data).hexdigest(), "progress": asdict(progress)}
     kept = [entry for entry in _entries(folder) if entry.get("file") != name][:1]
-    write_bytes(folder / INDEX_NAME, json.dumps({"checkpoints": [newest, *kept]}, indent=1).encode())
+    index = json.dumps({"checkpoints": [newest, *kept]}, indent=1).encode()
+    for place in (INDEX_NAME, COPY_NAME):
+        write_bytes(folder / place, index)
     names = {name, *(str(entry["file"]) for entry in kept)}
     for path in folder.glob("checkpoint-*.safetensors"):
         if path.name not in names:
@@ -64,7 +69,7 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], progress: Progr
 
 
 def load_checkpoint(folder: Path, identity: str) -> Checkpoint | None:
-    """Return the newest undamaged state of the training `identity`, or None where there is none."""
+    """Return the newest undamaged state of the training `identity`, or None without any; say which are damaged."""
     for entry in _entries(folder):
         progress = _progress(entry)
         name = entry.get("file")
@@ -76,6 +81,7 @@ def load_checkpoint(folder: Path, identity: str) -> Checkpoint | None:
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() == entry.get("sha256"):
             return Checkpoint(progress=progress, tensors=load_tensors(data))
+        say(f"warning: {path}: damaged, so training goes on from what was saved before it")
     return None
 
 
@@ -103,7 +109,10 @@ def _progress(entry: Mapping[str, object]) -> Progress | None:
 
 
 def _entries(folder: Path) -> list[dict[str, object]]:
-    path = folder / INDEX_NAME
+    return _entries_of(folder / INDEX_NAME) or _entries_of(folder / COPY_NAME)
+
+
+def _entries_of(path: Path) -> list[dict[str, object]]:
     if not path.is_file():
         return []
     try:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from autoseg.core.errors import AutosegError
+from autoseg.core.files import file_name
 from autoseg.core.records import read_record
 from autoseg.core.runtime import digest_bytes, digest_file
 from autoseg.datasets.inputs import InputCase
@@ -17,7 +18,7 @@ PROBABILITIES = "probabilities"
 
 def probabilities_record_path(output: Path, case: InputCase) -> Path:
     """Return where the record of a case's probabilities lies, beside the array that it names."""
-    return output / PROBABILITIES / f"{case.name}.json"
+    return output / PROBABILITIES / file_name(case.name, ".json")
 
 
 def refuse_overwriting(to: Iterable[Destination]) -> None:

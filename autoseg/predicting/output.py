@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+from autoseg.core.files import file_name
 from autoseg.datasets.inputs import InputCase
 from autoseg.imaging.dicom_seg_write import write_segmentation
 from autoseg.imaging.dicom_sr_write import write_report
@@ -38,17 +39,21 @@ class Destination:
     def label_map(self) -> Path:
         """The label map, or the SEG of a DICOM series."""
         ending = ".dcm" if self._is_dicom and self.format != "nifti" else label_ending(self.case.images[0])
-        return self.output / f"{self.case.name}{ending}"
+        return self.output / file_name(self.case.name, ending)
 
     @property
     def report(self) -> Path | None:
         """The structured report."""
-        return self.output / REPORTS / f"{self.case.name}.dcm" if self._is_dicom and self.format == "sr" else None
+        return (
+            self.output / REPORTS / file_name(self.case.name, ".dcm")
+            if self._is_dicom and self.format == "sr"
+            else None
+        )
 
     @property
     def record(self) -> Path:
         """The record that says that the case is finished."""
-        return self.output / RECORDS / f"{self.case.name}.json"
+        return self.output / RECORDS / file_name(self.case.name, ".json")
 
     @property
     def is_complete(self) -> bool:

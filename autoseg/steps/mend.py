@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from autoseg.core.errors import AutosegError
+from autoseg.core.errors import AutosegError, ResourceError
+from autoseg.core.files import copy_file
 from autoseg.core.records import write_record
 from autoseg.core.runtime import progress
 from autoseg.datasets.dataset import Case, Dataset
@@ -107,6 +108,8 @@ def mend(folder: Path, output: Path, options: Options, known: Mapping[str, CaseF
         changes = len(copy.changed)
         try:
             kept[case.name] = _mended_case(copy, case)
+        except ResourceError:  # not the case's fault
+            raise
         except AutosegError as error:
             _taken_back(copy, changes)
             copy.left_out.append(Change(where=case.images[0], what=error.what or str(error)))
@@ -139,7 +142,7 @@ def _finish(copy: _Copy, kept: Mapping[str, Case]) -> Mended:
     for path in _notes(Path(dataset.folder)):
         target = output / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(Path(dataset.folder) / path, target)
+        copy_file(Path(dataset.folder) / path, target)
     cases = tuple(kept[case.name] for case in dataset.cases if case.name in kept)
     tests = tuple(kept[case.name] for case in dataset.test_cases if case.name in kept)
     values = {label: label for _, label in dataset.value_map}
@@ -268,9 +271,9 @@ def _copied(copy: _Copy, name: str) -> None:
     """Copy a file, or the folder of an image, as it is."""
     source = Path(copy.dataset.folder) / name
     if source.is_dir():
-        shutil.copytree(source, _place(copy, name), dirs_exist_ok=True)
+        shutil.copytree(source, _place(copy, name), dirs_exist_ok=True, copy_function=copy_file)
     else:
-        shutil.copy2(source, _place(copy, name))
+        copy_file(source, _place(copy, name))
 
 
 def _place(copy: _Copy, name: str) -> Path:

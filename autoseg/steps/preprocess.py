@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoseg.core.errors import AutosegError
+from autoseg.core.files import locked
 from autoseg.core.plans import read_plan
 from autoseg.core.records import encode, read_record
 from autoseg.core.runtime import cores, digest_bytes, memory_bytes, progress, run_parallel
@@ -89,12 +90,13 @@ def preprocess(workspace: Workspace, configuration_name: str) -> None:
         raise AutosegError.at(workspace.plan, what, f"choose among {', '.join(names)}")
     configuration = plan.configuration(configuration_name)
     folder = workspace.preprocessed(configuration_name)
-    tasks = list(_tasks(dataset, plan, configuration, folder))
-    workers = _workers(read_record(workspace.fingerprint, Fingerprint), configuration, len(tasks))
     what = f"preprocess {configuration_name}"
-    done = run_parallel(_store, tasks, what=what, workers=workers) if workers else _store_overlapped(tasks)
-    for _ in progress(done, what=what, total=len(tasks)):
-        pass
+    with locked(workspace.lock(f"preprocessed-{configuration_name}")):  # others wait here, and find all done
+        tasks = list(_tasks(dataset, plan, configuration, folder))
+        workers = _workers(read_record(workspace.fingerprint, Fingerprint), configuration, len(tasks))
+        done = run_parallel(_store, tasks, what=what, workers=workers) if workers else _store_overlapped(tasks)
+        for _ in progress(done, what=what, total=len(tasks)):
+            pass
 
 
 def _tasks(dataset: Dataset, plan: Plan, configuration: Configuration, folder: Path) -> Iterator[_Task]:

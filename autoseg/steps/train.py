@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 
 from autoseg.core.errors import AutosegError
-from autoseg.core.files import write_text
+from autoseg.core.files import locked, write_text
 from autoseg.core.plans import read_plan
 from autoseg.core.records import encode, read_record, write_record
 from autoseg.core.runtime import digest_bytes, digest_file, say
@@ -82,13 +82,17 @@ class TrainingRecord:
 
 def machine_of(workspace: Workspace, device: torch.device) -> Machine:
     """Return what this machine can do: measured once per workspace and device, then read."""
-    if workspace.machine.exists():
-        machine = read_record(workspace.machine, Machine)
-        if machine.device == str(device):
-            return machine
-    machine = measure_machine(device)
-    write_record(workspace.machine, machine)
+    machine = _measured(workspace, device)
+    if machine is None:
+        with locked(workspace.lock("machine")):  # two that measure at once see half a machine each
+            machine = _measured(workspace, device) or measure_machine(device)
+            write_record(workspace.machine, machine)
     return machine
+
+
+def _measured(workspace: Workspace, device: torch.device) -> Machine | None:
+    machine = read_record(workspace.machine, Machine) if workspace.machine.exists() else None
+    return machine if machine is not None and machine.device == str(device) else None
 
 
 def train(workspace: Workspace, options: TrainOptions) -> TrainingRecord:
@@ -97,10 +101,17 @@ def train(workspace: Workspace, options: TrainOptions) -> TrainingRecord:
     SIGUSR1, or a file `STOP` in the workspace, makes it anneal shortly and finish.
 
     Raises:
-        AutosegError: a step before this one is missing, or the fold does not exist.
+        AutosegError: a step before this one is missing, the fold does not exist, or another process trains it.
         StoppedError: a signal asked to leave; the state is saved, and the network so far is a model if there is none.
 
     """
+    place = f"{options.configuration} fold {options.fold}"
+    busy = AutosegError.at(place, "another process is training it", "wait for that, or stop it")
+    with locked(workspace.lock(f"training-{options.configuration}-{options.fold}"), refusal=busy):
+        return _train(workspace, options)
+
+
+def _train(workspace: Workspace, options: TrainOptions) -> TrainingRecord:
     plan = read_plan(workspace.plan)
     fold = _fold(workspace, options.fold)
     device = choose_device(options.device)
@@ -152,10 +163,11 @@ def _write(workspace: Workspace, task: TrainingTask, options: TrainOptions, resu
         validation_dice=None,
         finished=result.finished,
     )
-    file = replace(save_network(workspace.model, trained), schedule=schedule_text(task, result))
-    record = _record(task, options, trained, file, result)
-    write_record(task.folder / "training.json", record)
-    write_model(workspace)
+    with locked(workspace.lock("model")):  # other folds write theirs, and remove what no record names
+        file = replace(save_network(workspace.model, trained), schedule=schedule_text(task, result))
+        record = _record(task, options, trained, file, result)
+        write_record(task.folder / "training.json", record)
+        _write_model(workspace, None)
     return record
 
 
@@ -183,6 +195,11 @@ def write_model(workspace: Workspace, configuration: str | None = None) -> Model
     `configuration` chooses which predicts; by default what was chosen before for the same networks, else the first of
     the plan that has a network.
     """
+    with locked(workspace.lock("model")):
+        return _write_model(workspace, configuration)
+
+
+def _write_model(workspace: Workspace, configuration: str | None) -> ModelRecord | None:
     plan = read_plan(workspace.plan)
     records = [
         read_record(path, TrainingRecord)

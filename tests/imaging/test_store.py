@@ -66,6 +66,18 @@ def test_any_part_equals_that_part_of_the_whole(tmp_path_factory, data):
         assert np.array_equal(store.read_label("case_1", lower, upper), label[part])
 
 
+def test_a_case_with_a_name_of_250_characters_is_stored(tmp_path, arrays):
+    names = ("x" * 250, "x" * 249 + "y", "ä" * 125 + "z", "short")
+    for name in names:
+        write_case(tmp_path, case(name), *arrays)
+    store = CaseStore(tmp_path)
+    assert set(store.names) == set(names)
+    for name in names:
+        assert store.complete(name, "abc")
+        assert store.record(name).case.name == name
+        assert np.array_equal(store.read_image(name, (0, 0, 0), SHAPE), arrays[0])
+
+
 def test_a_part_outside_the_image_is_refused(store):
     with pytest.raises(ValueError, match="not inside"):
         store.read_image("case_1", (0, 0, 0), (21, 1, 1))

@@ -323,7 +323,9 @@ class TestCheckpoints:
     def progress(self, step: int) -> Progress:
         return Progress(identity="same", step=step, seconds=1.5, skipped=0, finished=False)
 
-    def test_a_damaged_checkpoint_falls_back_to_the_one_before(self, tmp_path: Path) -> None:
+    def test_a_damaged_checkpoint_falls_back_to_the_one_before(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         for step in (1, 2, 3):
             save_checkpoint(tmp_path, {"w": torch.full((4,), float(step))}, self.progress(step))
         files = sorted(tmp_path.glob("*.safetensors"))
@@ -333,6 +335,7 @@ class TestCheckpoints:
         files[-1].write_bytes(bytes(data))
         found = load_checkpoint(tmp_path, "same")
         assert found is not None
+        assert f"{files[-1].name}: damaged, so training goes on from" in capsys.readouterr().err
         assert found.progress.step == 2
         assert found.tensors["w"].tolist() == [2.0] * 4
 
@@ -349,8 +352,15 @@ class TestCheckpoints:
         assert found.progress == written
 
     @pytest.mark.parametrize("text", ["", "{", "[]", '{"checkpoints": 3}', '{"checkpoints": [{"file": "../x"}]}'])
-    def test_a_damaged_index_starts_anew(self, tmp_path: Path, text: str) -> None:
+    def test_a_damaged_index_is_replaced_by_its_copy_and_without_one_it_starts_anew(
+        self, tmp_path: Path, text: str
+    ) -> None:
+        save_checkpoint(tmp_path, {"w": torch.zeros(1)}, self.progress(7))
         (tmp_path / "checkpoint.json").write_text(text)
+        found = load_checkpoint(tmp_path, "same")
+        assert (found is None) == text.endswith('"../x"}]}')  # a whole index that leads elsewhere is followed nowhere
+        assert found is None or found.progress.step == 7
+        (tmp_path / "checkpoint-copy.json").write_text(text)
         assert load_checkpoint(tmp_path, "same") is None
 
 
