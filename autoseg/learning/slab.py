@@ -1,7 +1,8 @@
 """The part of the logits that windows still touch: a ring of planes along the slowest axis."""
 
+import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 from autoseg.learning.turns import Reach, Turn, Window, make_turns, ring_depth
@@ -18,8 +19,8 @@ class Slab:
         self._rows = rows
         self._base = 0
 
-    def add(self, logits: Float32[Tensor, "k z y x"], window: Window) -> None:
-        """Add the logits (k, z, y, x) of one window times its weights; `logits` is overwritten."""
+    def add(self, logits: Float[Tensor, "k z y x"], window: Window) -> None:
+        """Add the logits (k, z, y, x) of one window, of any floating type, times its weights, in float32."""
         z, y, x = window
         lower_y, upper_y = max(y.lower, self._rows[0]), min(y.upper, self._rows[1])
         part = logits[
@@ -29,15 +30,16 @@ class Slab:
             x.lower - x.start : x.upper - x.start,
         ]
         inside_y = slice(lower_y - y.lower, upper_y - y.lower)
-        for axis, weights in ((1, z.weights), (2, None if y.weights is None else y.weights[inside_y]), (3, x.weights)):
-            if weights is not None:
-                shape = [-1 if a == axis else 1 for a in range(4)]
-                part.mul_(torch.from_numpy(weights).to(part.device).view(shape))
-        part = part.transpose(0, 1)
+        weights = _weights((z.weights, None if y.weights is None else y.weights[inside_y], x.weights), part)
         rows, columns = slice(lower_y - self._rows[0], upper_y - self._rows[0]), slice(x.lower, x.upper)
-        for first, last in self._pieces(z.lower, z.upper):
-            ring = self._ring[first % len(self._ring) :][: last - first]
-            ring[:, :, rows, columns].add_(part[first - z.lower : last - z.lower])
+        # Plane by plane: what is converted and weighted stays within a core's cache.
+        for index, plane in enumerate(range(z.lower, z.upper)):
+            ring = self._ring[plane % len(self._ring), :, rows, columns]
+            values = part[:, index].float()
+            if weights is None:
+                ring.add_(values)
+            else:
+                ring.addcmul_(values, weights[index if len(weights) > 1 else 0])
 
     def planes(self, lower: int, upper: int) -> Float32[Tensor, "plane k rows x"]:
         """Return planes `lower` to `upper` (plane, k, rows, x); a view where they do not wrap around."""
@@ -59,3 +61,15 @@ class Slab:
             pieces.append((lower, last))
             lower = last
         return pieces
+
+
+def _weights(
+    axes: tuple[Float32[np.ndarray, " _"] | None, ...], part: Float[Tensor, "k z y x"]
+) -> Float32[Tensor, "planes rows columns"] | None:
+    """Return the product of the weights of the three axes, of length 1 where an axis has none; None where none has."""
+    product: Tensor | None = None
+    for axis, weights in enumerate(axes):
+        if weights is not None:
+            given = torch.from_numpy(weights).to(part.device).view([-1 if a == axis else 1 for a in range(3)])
+            product = given if product is None else product * given
+    return product

@@ -13,7 +13,7 @@ from itertools import combinations
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from autoseg.core.errors import AutosegError
@@ -21,6 +21,7 @@ from autoseg.imaging.preparation import GridMapping
 from autoseg.learning.reduction import Band, Reduction, make_reduction
 from autoseg.learning.slab import Reach, Slab, make_turns, ring_depth
 from autoseg.learning.source import MEMORY_BYTES, FlatWindows, Source, Tally, Windows
+from autoseg.learning.spatial import mirror_swaps, swapped_order
 from autoseg.learning.windows import STEP_FRACTION, Shape, Tiling, make_tiling
 from planners.memory import inference_bytes
 from planners.plan import Configuration, Target
@@ -42,7 +43,7 @@ class WindowPredictor:
         outputs: logits per voxel, background included when `target` is "labels".
         device: where the networks are.
         dtype: of the convolutions: float32, or bfloat16/float16 through autocast.
-        mirror_axes: axes of the patch; all their subsets are flipped and averaged.
+        mirror_axes: axes of the patch; all their subsets are flipped and averaged, left and right outputs exchanged.
         target: "labels": argmax; "regions": the last one above 0.5 in order.
         step: distance of neighbouring windows as a fraction of the patch.
         batch: windows per forward pass, None to fit the device.
@@ -153,24 +154,28 @@ class WindowPredictor:
                     slab.add(logits, window)
             yield slab, turn.final
 
-    def forward(self, batch: Windows) -> Float32[Tensor, "b k z y x"]:
-        """Return the logits (b, k, z, y, x) of windows (b, c, z, y, x), averaged over networks and mirrored copies."""
+    def forward(self, batch: Windows) -> Float[Tensor, "b k z y x"]:
+        """Return the logits (b, k, z, y, x) of windows (b, c, z, y, x), averaged over networks and mirrored copies.
+
+        Averages are float32; of a single network and view they have the type of its convolutions.
+        """
         x = torch.from_numpy(batch).to(self.device)
         flat = self.configuration.dimensions == 2
         x = x.squeeze(2) if flat else x
         first = x.ndim - self.configuration.dimensions
-        flips = [
-            tuple(first + axis for axis in axes)
-            for size in range(len(self.mirror_axes) + 1)
-            for axes in combinations(self.mirror_axes, size)
-        ]
+        flips = [axes for size in range(len(self.mirror_axes) + 1) for axes in combinations(self.mirror_axes, size)]
+        passes = len(flips) * len(self.networks)
         total: Tensor | None = None
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            for axes in flips:
+            for mirrored in flips:
+                axes = tuple(first + axis for axis in mirrored)
+                swaps = mirror_swaps(self.configuration.augmentation, mirrored)
                 flipped = x.flip(axes) if axes else x
                 for network in self.networks:
-                    logits = network(flipped).float()
-                    logits = logits.flip(axes) if axes else logits
+                    logits = network(flipped)
+                    if passes > 1:
+                        logits = logits.float().flip(axes) if axes else logits.float()
+                    logits = logits[:, swapped_order(self.outputs, swaps)] if swaps else logits
                     total = logits if total is None else total + logits
         assert total is not None  # noqa: S101 (a predictor has at least one network)
         if not torch.isfinite(total.sum()):
@@ -179,7 +184,6 @@ class WindowPredictor:
                 "its output is not finite for this image",
                 "check the image's intensities, or predict in float32",
             )
-        passes = len(flips) * len(self.networks)
         total = total if passes == 1 else total / passes
         return total.unsqueeze(2) if flat else total
 

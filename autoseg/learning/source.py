@@ -3,14 +3,14 @@
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 from autoseg.learning.image_source import Source, Windows
 
 __all__ = ["MEMORY_BYTES", "FlatWindows", "Outputs", "Source", "Tally", "Windows"]
 
-Outputs = Float32[Tensor, "k patch_z patch_y patch_x"]
+Outputs = Float[Tensor, "k patch_z patch_y patch_x"]
 
 MEMORY_BYTES = 256 << 20
 """Outputs larger than this are not remembered: they would be a large part of what prediction takes."""
@@ -41,7 +41,7 @@ class FlatWindows:
         self._known: dict[bytes, Outputs] = {}
 
     def outputs(
-        self, batch: Windows, forward: Callable[[Windows], Float32[Tensor, "b k patch_z patch_y patch_x"]]
+        self, batch: Windows, forward: Callable[[Windows], Float[Tensor, "b k patch_z patch_y patch_x"]]
     ) -> list[Outputs]:
         """Return the output of every window of a batch; the caller may overwrite them."""
         keys = [self._flat(sample) for sample in batch]
