@@ -51,9 +51,10 @@ class Augmentation:
     are two sides of one structure change places (`mirror_swaps`) in a patch or prediction mirrored along it.
 
     From `elastic_probability` on all is off until an ablation asks for it; the ranges are not measured. Elastic
-    deformation moves by up to `elastic_reach` of the patch's edges, smooth over `elastic_smoothness` of them; a bias
-    field has coefficients up to `bias_field`, ghosts take the share `ghosting` of the lines that make `ghosting_copies`,
-    spikes are `spikes` standard deviations high, thick slices keep the share `thick_slices` of the samples along an axis.
+    deformation moves by up to `elastic_reach` of the patch's edges, smooth over `elastic_smoothness` of them. A bias
+    field has coefficients up to `bias_field`; ghosts take the share `ghosting` of the lines that make
+    `ghosting_copies`; spikes are `spikes` standard deviations high; thick slices keep the share `thick_slices` of the
+    samples along an axis.
     """
 
     rotation_probability: float

@@ -21,6 +21,7 @@ _EPS = 1e-7
 Rows = Int[np.ndarray, " chosen"]
 Values = Float32[np.ndarray, "chosen channel"]
 Image = Float32[Tensor, "*spatial"]
+Sample = Float32[Tensor, "channel *spatial"]
 Images = Float32[Tensor, "batch channel *spatial"]
 
 
@@ -116,19 +117,22 @@ def _apply_noise(images: Images, change: Change, seed: int) -> None:
 
 def gaussian_blur(image: Image, sigma_voxels: float) -> Image:
     """Return the image (*spatial) convolved with a Gaussian of `sigma_voxels` along each axis, edges reflected."""
-    radius = max(1, round(_KERNEL_SIGMAS * sigma_voxels + 0.25))
+    for axis in range(image.ndim):
+        image = blur_axis(image, axis, sigma_voxels)
+    return image
+
+
+def blur_axis(image: Image, axis: int, sigma_voxels: float) -> Image:
+    """Return the image convolved with a Gaussian along one axis, edges reflected; unchanged where it is too short."""
+    radius, size = max(1, round(_KERNEL_SIGMAS * sigma_voxels + 0.25)), image.shape[axis]
+    if size <= radius or sigma_voxels <= 0:
+        return image
     offsets = torch.arange(-radius, radius + 1, device=image.device, dtype=image.dtype)
     kernel = torch.exp(-0.5 * (offsets / sigma_voxels) ** 2)
-    kernel = (kernel / kernel.sum()).view(1, 1, -1)
-    for axis, size in enumerate(image.shape):
-        if size <= radius:
-            continue
-        moved = image.movedim(axis, -1)
-        lines = moved.reshape(-1, 1, size)
-        padded = functional.pad(lines, (radius, radius), mode="reflect")
-        blurred = functional.conv1d(padded, kernel)
-        image = blurred.reshape(moved.shape).movedim(-1, axis)
-    return image
+    moved = image.movedim(axis, -1)
+    padded = functional.pad(moved.reshape(-1, 1, size), (radius, radius), mode="reflect")
+    blurred = functional.conv1d(padded, (kernel / kernel.sum()).view(1, 1, -1))
+    return blurred.reshape(moved.shape).movedim(-1, axis)
 
 
 def change_contrast(image: Image, factor: float) -> Image:
@@ -146,10 +150,15 @@ def lower_resolution(image: Image, scale: float, *, in_plane_only: bool) -> Imag
     shape = tuple(image.shape)
     keep = in_plane_only and len(shape) == 3
     small = tuple(n if keep and axis == 0 else max(1, round(n * scale)) for axis, n in enumerate(shape))
-    mode = "trilinear" if len(shape) == 3 else "bilinear"
-    down = functional.interpolate(image[None, None], size=small, mode="nearest-exact")
-    up: Tensor = functional.interpolate(down, size=shape, mode=mode, align_corners=False)
-    return up[0, 0]
+    return resample_down_and_up(image[None], small)[0]
+
+
+def resample_down_and_up(image: Sample, small: tuple[int, ...]) -> Sample:
+    """Return the image (c, *spatial) sampled down to the shape `small` (nearest) and up again (linear)."""
+    mode = "trilinear" if len(small) == 3 else "bilinear"
+    down = functional.interpolate(image[None], size=small, mode="nearest-exact")
+    up: Tensor = functional.interpolate(down, size=tuple(image.shape[1:]), mode=mode, align_corners=False)
+    return up[0]
 
 
 def change_gamma(image: Image, exponent: float) -> Image:

@@ -9,8 +9,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, Int16, Int32
 
+from autoseg.learning.artefacts import ArtefactDraw, draw_artefacts
 from autoseg.learning.augmentation import IntensityDraw, draw_intensity
-from autoseg.learning.spatial import SpatialDraw, draw_matrix, draw_mirror, mirror_swaps
+from autoseg.learning.spatial import SpatialDraw, draw_elastic, draw_matrix, draw_mirror, mirror_swaps
 from planners.plan import Configuration
 
 JITTER = 0.25
@@ -53,6 +54,7 @@ class BatchDraw:
 
     samples: tuple[SampleDraw, ...]
     intensity: IntensityDraw
+    artefacts: tuple[ArtefactDraw, ...] = ()
 
 
 def step_generator(seed: int, stream: int, step: int) -> np.random.Generator:
@@ -80,7 +82,8 @@ def draw_batch(
         for index in range(configuration.batch)
     )
     intensity = draw_intensity(configuration.augmentation, configuration.batch, channels, random)
-    return BatchDraw(samples=samples, intensity=intensity)
+    artefacts = draw_artefacts(configuration.augmentation, configuration.batch, configuration.patch, random)
+    return BatchDraw(samples=samples, intensity=intensity, artefacts=artefacts)
 
 
 def _draw_sample(
@@ -98,7 +101,13 @@ def _draw_sample(
     centre = _draw_centre(space, configuration.patch, voxel, random)
     matrix = draw_matrix(augmentation, configuration.spacing_mm, random)
     mirror = draw_mirror(augmentation, random)
-    spatial = SpatialDraw(centre=centre, matrix=matrix, mirror=mirror, swaps=mirror_swaps(augmentation, mirror))
+    spatial = SpatialDraw(
+        centre=centre,
+        matrix=matrix,
+        mirror=mirror,
+        swaps=mirror_swaps(augmentation, mirror),
+        elastic=draw_elastic(augmentation, configuration.patch, random),
+    )
     return SampleDraw(name=name, spatial=spatial, slice_index=slice_index)
 
 

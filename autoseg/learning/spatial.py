@@ -18,19 +18,37 @@ from planners.plan import Augmentation
 MAXIMUM_ONE_HOT = 16
 """With more classes than this, labels are taken from the nearest voxel instead of interpolated as indicators."""
 
+Field = Float32[Tensor, "axes *patch"]
+_LEAST = 1e-12  # keeps a deformation that is zero everywhere from dividing by zero
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elastic:
+    """A smooth random displacement: along each axis at most `reach_voxels`, noise blurred by `sigma_voxels`."""
+
+    reach_voxels: tuple[float, ...]
+    sigma_voxels: tuple[float, ...]
+    seed: int
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpatialDraw:
     """How one patch is taken: its centre in voxels of the stored image, the matrix from patch to image offsets.
 
     `matrix` is None where neither rotation nor scaling was drawn; `mirror` are spatial axes of the patch to flip;
-    `swaps` are classes that then change places.
+    `swaps` are classes that then change places. `elastic` deforms before the matrix turns.
     """
 
     centre: tuple[float, ...]
     matrix: tuple[tuple[float, ...], ...] | None
     mirror: tuple[int, ...]
     swaps: tuple[tuple[int, int], ...] = ()
+    elastic: Elastic | None = None
+
+    @property
+    def interpolated(self) -> bool:
+        """Whether the patch is more than a crop."""
+        return self.matrix is not None or self.elastic is not None
 
 
 def draw_matrix(
@@ -73,6 +91,19 @@ def draw_mirror(augmentation: Augmentation, random: np.random.Generator) -> tupl
     return tuple(axis for axis in augmentation.mirror_axes if random.random() < 0.5)
 
 
+def draw_elastic(augmentation: Augmentation, patch: tuple[int, ...], random: np.random.Generator) -> Elastic | None:
+    """Draw an elastic deformation; None where it does not fire. Nothing is drawn where it never does."""
+    if augmentation.elastic_probability <= 0 or random.random() >= augmentation.elastic_probability:
+        return None
+    reach, smoothness = random.uniform(*augmentation.elastic_reach), random.uniform(*augmentation.elastic_smoothness)
+    flat = augmentation.in_plane_only and len(patch) == 3
+    return Elastic(
+        reach_voxels=tuple(0.0 if flat and axis == 0 else float(reach * n) for axis, n in enumerate(patch)),
+        sigma_voxels=tuple(float(smoothness * n) for n in patch),
+        seed=int(random.integers(2**62)),
+    )
+
+
 def mirror_swaps(augmentation: Augmentation, mirror: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
     """Return the outputs that change places when a patch is flipped along `mirror`: left and right of a structure."""
     return augmentation.mirror_swaps if augmentation.mirror_swap_axis in mirror else ()
@@ -110,10 +141,11 @@ def source_box(draw: SpatialDraw, patch: tuple[int, ...]) -> tuple[tuple[int, ..
     Corners may lie outside the image.
     """
     size = np.asarray(patch)
-    if draw.matrix is None:
+    if not draw.interpolated:
         lower = np.round(np.asarray(draw.centre) - (size - 1) / 2).astype(int)
         return tuple(int(v) for v in lower), tuple(int(v) for v in lower + size)
-    reach = np.abs(np.asarray(draw.matrix)) @ ((size - 1) / 2)
+    deformed = 0.0 if draw.elastic is None else np.asarray(draw.elastic.reach_voxels)
+    reach = np.abs(_matrix(draw)) @ ((size - 1) / 2 + deformed)
     lower = np.floor(np.asarray(draw.centre) - reach).astype(int)
     upper = np.ceil(np.asarray(draw.centre) + reach).astype(int) + 1
     return tuple(int(v) for v in lower), tuple(int(v) for v in upper)
@@ -136,7 +168,7 @@ def take_patch(
     The image is interpolated linearly with zeros outside; labels as one linear interpolation of all class indicators
     followed by argmax, outside is background. `classes` counts background.
     """
-    if draw.matrix is None:
+    if not draw.interpolated:
         image, label = block.image, block.label
     else:
         grid = _sampling_grid(block, draw, patch)
@@ -151,18 +183,44 @@ def take_patch(
 
 def _sampling_grid(block: SourceBlock, draw: SpatialDraw, patch: tuple[int, ...]) -> Float32[Tensor, "1 *patch axes"]:
     """Build the coordinates in the block, (1, *patch, axes), last axis ordered x first, in [-1, 1]."""
-    shape = block.image.shape[1:]
-    axes = [torch.arange(n, dtype=torch.float32, device=block.image.device) - (n - 1) / 2 for n in patch]
-    matrix: Float64[np.ndarray, "axes axes"] = np.asarray(draw.matrix)
+    shape, device = block.image.shape[1:], block.image.device
+    axes = []
+    for axis, size in enumerate(patch):
+        view = [-1 if a == axis else 1 for a in range(len(patch))]
+        axes.append((torch.arange(size, dtype=torch.float32, device=device) - (size - 1) / 2).view(view))
+    if draw.elastic is not None:
+        generator = torch.Generator(device=device).manual_seed(draw.elastic.seed)
+        noise = torch.rand((len(patch), *patch), generator=generator, device=device) * 2 - 1
+        axes = [axis + moved for axis, moved in zip(axes, displacement(noise, draw.elastic), strict=True)]
+    matrix = _matrix(draw)
     coordinates = []
     for row in range(len(patch)):
-        value = torch.full((), draw.centre[row] - block.lower[row], device=block.image.device)
-        for column, axis in enumerate(axes):
-            view = [1] * len(patch)
-            view[column] = -1
-            value = value + float(matrix[row, column]) * axis.view(view)
+        value = torch.full((), draw.centre[row] - block.lower[row], device=device)
+        for column, axis_positions in enumerate(axes):
+            if matrix[row, column]:
+                value = value + float(matrix[row, column]) * axis_positions
         coordinates.append(value.expand(patch) * (2 / max(1, shape[row] - 1)) - 1)
     return torch.stack(coordinates[::-1], dim=-1).unsqueeze(0)
+
+
+def displacement(noise: Field, elastic: Elastic) -> Field:
+    """Return in voxels, for each axis, `noise` (axes, *patch) blurred and scaled to its largest displacement.
+
+    The blur is periodic, multiplied out in frequency as in batchgenerators' elastic_deform_coordinates_2: along each
+    axis a matrix, which is faster than a Fourier transform on patches of these sizes.
+    """
+    for axis, sigma in enumerate(elastic.sigma_voxels, start=1):
+        size = noise.shape[axis]
+        response = np.fft.ifft(np.exp(-2 * (np.pi * np.fft.fftfreq(size) * sigma) ** 2)).real
+        matrix = response[(np.arange(size)[:, None] - np.arange(size)[None, :]) % size].astype(np.float32)
+        noise = (noise.movedim(axis, -1) @ torch.from_numpy(matrix).to(noise.device)).movedim(-1, axis)
+    largest = noise.flatten(1).abs().amax(1).clamp_min(_LEAST)
+    reach = torch.tensor(elastic.reach_voxels, device=noise.device)
+    return noise * (reach / largest).view(-1, *(1 for _ in noise.shape[1:]))
+
+
+def _matrix(draw: SpatialDraw) -> Float64[np.ndarray, "axes axes"]:
+    return np.eye(len(draw.centre)) if draw.matrix is None else np.asarray(draw.matrix)
 
 
 def _sample(
