@@ -14,7 +14,7 @@ from autoseg.core.errors import AutosegError
 from autoseg.datasets.alignment import turn_gains
 from autoseg.datasets.dataset import Case, ReferenceKind
 from autoseg.datasets.inspection import CaseFacts, ChannelFacts, Finding, ValueCount
-from autoseg.datasets.load import load_channels, load_placed_label, refuse_labels_of_mended
+from autoseg.datasets.load import load_channels, load_placed_label
 from autoseg.datasets.preview import preview_png
 from autoseg.datasets.thumbnail import thumbnail
 from autoseg.imaging.dicom_labels import file_of
@@ -86,7 +86,7 @@ def examine(task: Examination) -> Reading:
     except AutosegError as error:
         return unreadable(task, error)
     image = channels.volume
-    labels = _read_labels(task, image.grid, mended=bool(image.notes))
+    labels = _read_labels(task, image.grid)
     findings = [_moved(name, task.case.images[0]) for name in channels.resampled]
     findings += _skewed(image.grid, task.case.images[0])
     findings += [_mended(task.case.images[0], note) for note in image.notes]
@@ -125,7 +125,7 @@ class _Labels:
     findings: tuple[Finding, ...]
 
 
-def _read_labels(task: Examination, grid: Grid, *, mended: bool) -> _Labels:
+def _read_labels(task: Examination, grid: Grid) -> _Labels:
     values: list[tuple[ValueCount, ...]] = []
     findings: list[Finding] = []
     together: NDArray[np.integer[Any]] | None = None
@@ -135,8 +135,7 @@ def _read_labels(task: Examination, grid: Grid, *, mended: bool) -> _Labels:
             values.append(())
             continue
         try:
-            refuse_labels_of_mended(task.folder / name, mended=mended)
-            placed = load_placed_label(task.folder / name, grid, task.reading)
+            placed = load_placed_label(task.folder / name, grid, task.reading, task.folder / task.case.images[0])
         except AutosegError as error:
             findings.append(_finding(task.folder, error))
             values.append(())

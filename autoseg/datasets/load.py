@@ -1,6 +1,7 @@
 """The arrays of one case from its files: channels on one grid, references on the image's grid."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import permutations, product
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from autoseg.core.errors import AutosegError
+from autoseg.imaging.dicom_geometry import Stack, ordered
 from autoseg.imaging.dicom_labels import is_structure, read_structure
 from autoseg.imaging.geometry import (
     MAX_CORNER_DISPLACEMENT_VOXELS,
@@ -18,7 +20,7 @@ from autoseg.imaging.geometry import (
     corner_displacement_voxels,
     oriented_like,
 )
-from autoseg.imaging.read import read_image, read_label
+from autoseg.imaging.read import ending_of, read_image, read_label
 from autoseg.imaging.reading import STRICT, ReadOptions
 from autoseg.imaging.volume import Grid, Volume
 
@@ -108,35 +110,38 @@ class PlacedLabel:
     grid: Grid
 
 
-def load_label(path: Path, grid: Grid, options: ReadOptions = STRICT) -> NDArray[np.integer[Any]]:
+def load_label(
+    path: Path, grid: Grid, options: ReadOptions = STRICT, image: Path | None = None
+) -> NDArray[np.integer[Any]]:
     """Return a label map (z, y, x) on the grid of its image, as `load_placed_label` does."""
-    return load_placed_label(path, grid, options).array
+    return load_placed_label(path, grid, options, image).array
 
 
-def refuse_labels_of_mended(path: Path, *, mended: bool) -> None:
-    """Refuse the structures of a SEG or RTSTRUCT on a series that was resampled: they miss the new slices.
-
-    Raises:
-        AutosegError: the label was drawn on the slices as they were.
-
-    """
-    if mended and is_structure(path):
-        what = "was drawn on the slices before they were resampled"
-        raise AutosegError.at(path, what, "mend the series with a DICOM tool first, or give its labels as label maps")
+def _mended(image: Path | None, options: ReadOptions) -> Stack | None:
+    """Return the slices of a DICOM series that may have been resampled, as they were scanned."""
+    if not options.resample or image is None or ending_of(image):
+        return None
+    return _slices(image, image.stat().st_mtime_ns)
 
 
-def load_placed_label(path: Path, grid: Grid, options: ReadOptions = STRICT) -> PlacedLabel:
+@lru_cache(maxsize=1)
+def _slices(series: Path, _changed_ns: int) -> Stack:
+    return ordered(series, resample=True)  # kept for the next structure of the same series
+
+
+def load_placed_label(path: Path, grid: Grid, options: ReadOptions = STRICT, image: Path | None = None) -> PlacedLabel:
     """Return a label map (z, y, x) on the grid of its image, and where its own file places it.
 
     A map whose voxels are the image's in another order (axes swapped or reversed) is put into the image's order: it is
-    the same place in space. A reference `FILE#NUMBER` to a structure of a DICOM SEG or RTSTRUCT gives its 0/1 mask.
+    the same place in space. A reference `FILE#NUMBER` to a structure of a DICOM SEG or RTSTRUCT gives its 0/1 mask; if
+    its `image` is a series that was resampled, the mask is resampled by the same mapping.
 
     Raises:
         AutosegError: the file cannot be read, holds no integers, or lies more than half a voxel off its image.
 
     """
     if is_structure(path):
-        return PlacedLabel(array=read_structure(path, grid), grid=grid)
+        return PlacedLabel(array=read_structure(path, grid, _mended(image, options)), grid=grid)
     volume = read_label(path, options)
     if grid.dimensions == 3:
         volume = oriented_like(volume, grid)

@@ -52,37 +52,50 @@ def read_reference(dataset: Dataset, case: Case, grid: Grid) -> NDArray[np.integ
         AutosegError: as `read_case`, for the reference.
 
     """
-    folder = Path(dataset.folder)
+    place = _Place(folder=Path(dataset.folder), image=case.images[0], grid=grid)
     if dataset.reference_kind == "map":
-        return _label_map(dataset, folder / case.references[0], grid)
+        return _label_map(dataset, case.references[0], place)
     if dataset.reference_kind == "instances":
         merged = np.zeros(grid.shape, np.int16)
         for name in case.references:
-            merged[_mask(dataset, folder / name, grid)] = dataset.labels[0].values[0]
+            merged[_mask(dataset, name, place)] = dataset.labels[0].values[0]
         return merged
     if not dataset.overlapping:
         together = np.zeros(grid.shape, np.int16)
         for label, name in zip(dataset.labels, case.references, strict=True):
             if name:
-                together[_mask(dataset, folder / name, grid)] = label.values[0]
+                together[_mask(dataset, name, place)] = label.values[0]
         return together
     masks = np.zeros((len(dataset.labels), *grid.shape), np.uint8)
     for mask, name in zip(masks, case.references, strict=True):
         if name:
-            mask[_mask(dataset, folder / name, grid)] = 1
+            mask[_mask(dataset, name, place)] = 1
     return masks
 
 
-def _mask(dataset: Dataset, path: Path, grid: Grid) -> NDArray[np.bool_]:
-    found = load_label(path, grid, dataset.reading)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """The image that references are read for."""
+
+    folder: Path
+    image: str
+    grid: Grid
+
+
+def _read(dataset: Dataset, name: str, place: _Place) -> NDArray[np.integer[Any]]:
+    return load_label(place.folder / name, place.grid, dataset.reading, place.folder / place.image)
+
+
+def _mask(dataset: Dataset, name: str, place: _Place) -> NDArray[np.bool_]:
+    found = _read(dataset, name, place)
     moved = [value for value, target in dataset.value_map if target == 0]
     if moved:
         return np.asarray((found != 0) & ~np.isin(found, moved))
     return np.asarray(found != 0)
 
 
-def _label_map(dataset: Dataset, path: Path, grid: Grid) -> NDArray[np.integer[Any]]:
-    found = load_label(path, grid, dataset.reading)
+def _label_map(dataset: Dataset, name: str, place: _Place) -> NDArray[np.integer[Any]]:
+    path, found = place.folder / name, _read(dataset, name, place)
     if dataset.merge_instances:
         return (found > 0).astype(np.int16) * np.int16(dataset.labels[0].values[0])
     low, high = int(found.min()), int(found.max())

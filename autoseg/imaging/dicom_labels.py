@@ -3,9 +3,11 @@
 A structure is named by a reference `FILE#NUMBER`, or `FILE#1+4` where several segments together are one structure.
 """
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,11 +15,17 @@ from numpy.typing import NDArray
 
 from autoseg.core.errors import AutosegError
 from autoseg.imaging import dicom_seg, rtstruct
+from autoseg.imaging.dicom_geometry import Stack
+from autoseg.imaging.dicom_places import Places, on_grid, places_of
 from autoseg.imaging.dicom_scan import damage_named, load
 from autoseg.imaging.volume import Grid
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
+
+_READERS: Mapping[str, Callable[[Path, frozenset[int], Places], NDArray[np.uint8]]] = MappingProxyType(
+    {"RTSTRUCT": rtstruct.read_regions, "SEG": dicom_seg.read_segments}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +100,14 @@ def is_structure(reference: Path) -> bool:
     return bool(name and mark) and all(part.isdecimal() for part in numbers.split("+")) and not reference.exists()
 
 
-def read_structure(reference: Path, grid: Grid) -> NDArray[np.uint8]:
+def read_structure(reference: Path, grid: Grid, mended: Stack | None = None) -> NDArray[np.uint8]:
     """Return one structure of a SEG or RTSTRUCT file as 0/1 mask (z, y, x) on the grid of its image.
+
+    Args:
+        reference: `FILE#NUMBER`.
+        grid: of the image.
+        mended: the series, if it was resampled to that grid. What was drawn on its slices follows them; what was drawn
+            on the grid itself stays where it is.
 
     Raises:
         AutosegError: the file is missing, damaged or no label; the structure does not lie on the image's slices.
@@ -105,11 +119,19 @@ def read_structure(reference: Path, grid: Grid) -> NDArray[np.uint8]:
         raise AutosegError.at(path, "does not exist", "check the path")
     numbers = frozenset(int(number) for number in reference.name.rpartition("#")[2].split("+"))
     kind = str(load(path, pixels=False).get("Modality", ""))
-    if kind == "RTSTRUCT":
-        return rtstruct.read_regions(path, numbers, grid)
-    if kind == "SEG":
-        return dicom_seg.read_segments(path, numbers, grid)
-    raise AutosegError.at(path, f"is DICOM of kind {kind or 'unknown'}, no SEG and no RTSTRUCT", "give a label file")
+    if kind not in _READERS:
+        what = f"is DICOM of kind {kind or 'unknown'}, no SEG and no RTSTRUCT"
+        raise AutosegError.at(path, what, "give a label file")
+    own = Places(grid=grid, shape=grid.shape)
+    if mended is None or mended.mending is None:
+        return _READERS[kind](path, numbers, own)
+    planes = places_of(grid, mended.mending, (mended.slices[0].rows, mended.slices[0].columns))
+    try:
+        return on_grid(planes, _READERS[kind](path, numbers, planes))
+    except AutosegError:
+        with contextlib.suppress(AutosegError):
+            return _READERS[kind](path, numbers, own)
+        raise
 
 
 def _values(dataset: "Dataset", keyword: str) -> Iterator[str]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from autoseg.core.errors import AutosegError
 from autoseg.imaging.checks import refuse_more_than_memory
+from autoseg.imaging.dicom_places import Places
 from autoseg.imaging.dicom_scan import damage_named, load
 from autoseg.imaging.geometry import MAX_CORNER_DISPLACEMENT_VOXELS
 from autoseg.imaging.volume import Grid
@@ -55,8 +56,8 @@ def segments(dataset: "Dataset") -> list[tuple[int, str, bool]]:
     ]
 
 
-def read_segments(path: Path, numbers: frozenset[int], grid: Grid) -> NDArray[np.uint8]:
-    """Return the union of some segments as 0/1 mask (z, y, x) on the grid of the image that they were drawn on.
+def read_segments(path: Path, numbers: frozenset[int], places: Places) -> NDArray[np.uint8]:
+    """Return the union of some segments as 0/1 mask (plane, row, column) on the image that they were drawn on.
 
     Raises:
         AutosegError: the file is damaged, or its frames do not lie on the image's voxels.
@@ -66,7 +67,7 @@ def read_segments(path: Path, numbers: frozenset[int], grid: Grid) -> NDArray[np
     from pydicom.pixels.utils import pixel_array
 
     dataset = load(path, pixels=True)
-    mask = np.zeros(grid.shape, np.uint8)
+    mask = np.zeros(places.shape, np.uint8)
     with damage_named(path, "cannot be decoded"):
         frames = list(_frames(dataset))
         size = int(dataset.Rows) * int(dataset.Columns) * len(frames)
@@ -83,7 +84,7 @@ def read_segments(path: Path, numbers: frozenset[int], grid: Grid) -> NDArray[np
         else:
             shown = stored >= threshold if fractional else stored != 0
         if shown.any():
-            _place(path, mask, shown, frame, grid)
+            _place(path, mask, shown, frame, places)
     return mask
 
 
@@ -129,14 +130,14 @@ def grid_of_frames(paths: Sequence[Path]) -> Grid:
     return Grid(shape=(slices, *size), affine=tuple((a, b, c, d) for a, b, c, d in rows))
 
 
-def _place(path: Path, mask: NDArray[np.uint8], shown: NDArray[np.bool_], frame: _Frame, grid: Grid) -> None:
+def _place(path: Path, mask: NDArray[np.uint8], shown: NDArray[np.bool_], frame: _Frame, places: Places) -> None:
     """Set the voxels of the mask that a frame covers."""
     if frame.position is None or frame.orientation is None or frame.spacing is None:
-        if grid.shape == (1, *shown.shape):  # a picture: there is one place only
+        if places.shape == (1, *shown.shape):  # a picture: there is one place only
             mask[0] |= shown
             return
         raise AutosegError.at(path, "does not say where its frames lie", "export the segmentation with positions")
-    start, down, right = _index_vectors(frame, grid)
+    start, down, right = _index_vectors(frame, places)
     rows, columns = shown.shape
     steps = [np.rint(vector).astype(int) for vector in (start, down, right)]
     off = max(
@@ -144,31 +145,30 @@ def _place(path: Path, mask: NDArray[np.uint8], shown: NDArray[np.bool_], frame:
         for r in (0, rows - 1)
         for c in (0, columns - 1)
     )
-    if off > MAX_CORNER_DISPLACEMENT_VOXELS or not (steps[1].any() and steps[2].any()):
+    across_slices = places.mending is not None and (steps[1][0] != 0 or steps[2][0] != 0)
+    if off > MAX_CORNER_DISPLACEMENT_VOXELS or not (steps[1].any() and steps[2].any()) or across_slices:
         what = f"its frames do not lie on the voxels of the image (off by {off:.2g} voxels)"
         raise AutosegError.at(path, what, "give the series that it was drawn on, or resample it to that image")
     across = int(np.argmin(np.abs(steps[1]) + np.abs(steps[2])))
-    apart = frame.between_mm is not None and grid.shape[across] > 1
-    if frame.between_mm is not None and apart and frame.between_mm > _COARSER * grid.spacing_mm[across]:
-        what = f"its frames are {frame.between_mm:.3g} mm apart, the image's slices {grid.spacing_mm[across]:.3g} mm"
+    slices_mm = places.grid.spacing_mm[across]
+    if frame.between_mm is not None and places.shape[across] > 1 and frame.between_mm > _COARSER * slices_mm:
+        what = f"its frames are {frame.between_mm:.3g} mm apart, the image's slices {slices_mm:.3g} mm"
         raise AutosegError.at(path, what, "give the series that it was drawn on, or resample it to that image")
     row, column = np.nonzero(shown)
-    places = steps[0][:, np.newaxis] + np.outer(steps[1], row) + np.outer(steps[2], column)
-    if (places < 0).any() or (places >= np.asarray(grid.shape)[:, np.newaxis]).any():
+    voxels = steps[0][:, np.newaxis] + np.outer(steps[1], row) + np.outer(steps[2], column)
+    if (voxels < 0).any() or (voxels >= np.asarray(places.shape)[:, np.newaxis]).any():
         raise AutosegError.at(path, "a segment reaches out of its image", "give the whole series that it was drawn on")
-    mask[tuple(places)] = 1
+    mask[tuple(voxels)] = 1
 
 
-def _index_vectors(frame: _Frame, grid: Grid) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+def _index_vectors(frame: _Frame, places: Places) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Return in indexes of the image: the frame's first pixel, and the steps to the next row and to the next column."""
-    to_index = np.linalg.inv(np.asarray(grid.affine, np.float64))
-    flip = np.array([-1.0, -1.0, 1.0])  # LPS to RAS
     along_row, along_column = np.reshape(np.asarray(frame.orientation, np.float64), (2, 3))
     between_rows, between_columns = frame.spacing or (1.0, 1.0)
-    start = (to_index @ np.append(np.asarray(frame.position, np.float64) * flip, 1.0))[:3]
-    down = to_index[:3, :3] @ (along_column * between_rows * flip)
-    right = to_index[:3, :3] @ (along_row * between_columns * flip)
-    return start, down, right
+    first = np.asarray(frame.position, np.float64)
+    points = np.stack([first, first + along_column * between_rows, first + along_row * between_columns])
+    start, below, beside = places.index_of(points).T
+    return start, below - start, beside - start
 
 
 def _frames(dataset: "Dataset") -> Iterator[_Frame]:

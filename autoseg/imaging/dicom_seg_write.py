@@ -16,6 +16,7 @@ from autoseg.core.runtime import digest_bytes
 from autoseg.core.version import VERSION
 from autoseg.imaging.dicom import read_dicom_header
 from autoseg.imaging.dicom_codes import LONGEST_TEXT, codes_of
+from autoseg.imaging.dicom_places import Places
 from autoseg.imaging.dicom_scan import damage_named
 from autoseg.imaging.dicom_seg import read_segments
 from autoseg.imaging.dicom_sources import source_headers
@@ -58,7 +59,7 @@ def write_segmentation(
     def writer(temporary: Path) -> None:
         segmentation.save_as(temporary)
         for number, label in enumerate(shown, start=1):
-            back = read_segments(temporary, frozenset({number}), grid)
+            back = read_segments(temporary, frozenset({number}), Places(grid=grid, shape=grid.shape))
             if not np.array_equal(back != 0, np.isin(label_map, label.values)):
                 msg = f"what was read back of {label.name} differs from what was written"
                 raise OSError(msg)

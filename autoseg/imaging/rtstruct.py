@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoseg.core.errors import AutosegError
+from autoseg.imaging.dicom_places import Places
 from autoseg.imaging.dicom_scan import damage_named, load
-from autoseg.imaging.volume import Grid
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -43,8 +43,8 @@ def regions(dataset: "Dataset") -> list[tuple[int, str, bool]]:
     ]
 
 
-def read_regions(path: Path, numbers: frozenset[int], grid: Grid) -> NDArray[np.uint8]:
-    """Return the union of some regions as 0/1 mask (z, y, x) on the grid of the image that they were drawn on.
+def read_regions(path: Path, numbers: frozenset[int], places: Places) -> NDArray[np.uint8]:
+    """Return the union of some regions as 0/1 mask (plane, row, column) on the image that they were drawn on.
 
     Contours of fewer than three points are left out; parts outside the field of view are cut off.
 
@@ -55,13 +55,12 @@ def read_regions(path: Path, numbers: frozenset[int], grid: Grid) -> NDArray[np.
     """
     from skimage.draw import polygon
 
-    to_index = np.linalg.inv(np.asarray(grid.affine, np.float64)) @ np.diag([-1.0, -1.0, 1.0, 1.0])
-    together = np.zeros(grid.shape, np.uint8)
+    together = np.zeros(places.shape, np.uint8)
     with damage_named(path, "its contours are damaged"):
         for roi in load(path, pixels=False).get("ROIContourSequence") or ():
             if int(roi.ReferencedROINumber) not in numbers:
                 continue
-            mask = np.zeros(grid.shape, np.uint8)
+            mask = np.zeros(places.shape, np.uint8)
             slices = set()
             for contour in roi.get("ContourSequence") or ():
                 points_mm = np.asarray(contour.ContourData, np.float64).reshape(-1, 3)
@@ -71,28 +70,29 @@ def read_regions(path: Path, numbers: frozenset[int], grid: Grid) -> NDArray[np.
                     raise AutosegError.at(path, what, "export the region with closed contours")
                 if len(points_mm) < _FEWEST_POINTS or kind not in _PLANAR:
                     continue
-                place = (to_index @ np.column_stack([points_mm, np.ones(len(points_mm))]).T)[:3].round(_DECIMALS)
-                z = _slice_of(path, place[0], grid)
+                place = places.index_of(points_mm).round(_DECIMALS)
+                z = _slice_of(path, place[0], places)
                 slices.add(z)
-                rows, columns = polygon(place[1], place[2], grid.shape[1:])
+                rows, columns = polygon(place[1], place[2], places.shape[1:])
                 mask[z, rows, columns] ^= 1
-            _refuse_sparse(path, sorted(slices))
+            known = [z for z in range(places.shape[0]) if z in slices or not (places.lost and places.lost[z])]
+            _refuse_sparse(path, [number for number, z in enumerate(known) if z in slices])
             together |= mask
     return together
 
 
-def _slice_of(path: Path, places: NDArray[np.float64], grid: Grid) -> int:
+def _slice_of(path: Path, found: NDArray[np.float64], places: Places) -> int:
     """Return the slice that a contour with these z indexes was drawn on."""
-    if not np.isfinite(places).all():
+    if not np.isfinite(found).all():
         raise AutosegError.at(path, "a contour has points at infinity", "export the structure set again")
-    spread = float(places.max() - places.min())
+    spread = float(found.max() - found.min())
     if spread > _FARTHEST_BETWEEN_POINTS:
         what = f"a contour is not parallel to the slices of the image: it spans {spread:.2g} of them"
         raise AutosegError.at(path, what, "give the series that it was drawn on")
-    z = float(places.mean())
-    nearest = min(max(round(z), 0), grid.shape[0] - 1)
+    z = float(found.mean())
+    nearest = min(max(round(z), 0), places.shape[0] - 1)
     if abs(z - nearest) > _FARTHEST_SLICES:
-        off_mm = abs(z - nearest) * grid.spacing_mm[0]
+        off_mm = abs(z - nearest) * places.grid.spacing_mm[0]
         what = f"a contour lies {off_mm:.3g} mm beyond the image's slices"
         raise AutosegError.at(path, what, "give the series that it was drawn on, with all its slices")
     return nearest

@@ -100,7 +100,7 @@ def choose_postprocessing(
 def _parts_of(
     dataset: Dataset, case: Case, prediction: Path, labels: Sequence[Label], ignored: tuple[int, ...]
 ) -> tuple[Parts, ...]:
-    grid = read_header(Path(dataset.folder) / case.images[0]).grid
+    grid = read_header(Path(dataset.folder) / case.images[0], dataset.reading).grid
     reference = read_reference(dataset, case, grid)
     predicted = read_label(prediction).array[0]
     if ignored:

@@ -185,20 +185,36 @@ def test_contours_beyond_the_slices_are_refused(tmp_path):
         understand(folder, Options())
 
 
-def test_a_mended_series_is_marked_and_takes_no_segments_drawn_before(tmp_path):
+def test_a_mended_series_is_marked_and_a_segment_drawn_before_a_slice_was_lost_keeps_its_place(tmp_path):
     folder = scan(tmp_path / "clinic" / "T1")
     labels = (Label(name="a", values=(1,)),)
-    write_segmentation(tmp_path / "clinic" / "seg.dcm", np.ones((8, 6, 7), np.uint8), folder, labels)
+    drawn = np.zeros((8, 6, 7), np.uint8)
+    drawn[2, 1:3], drawn[3, 2:4], drawn[4, 1:3] = 1, 1, 1
+    write_segmentation(tmp_path / "clinic" / "seg.dcm", drawn, folder, labels)
     (folder / "IM004").unlink()
     strict = study(tmp_path / "clinic", Options(), {})
     assert any(f.severity == "error" and f.what.startswith("missing slices: ") for f in strict.findings)
     allowed = study(tmp_path / "clinic", Options(allow_resample=True), {})
-    found = {(f.severity, f.what.partition(":")[0]) for f in allowed.findings}
-    assert ("warning", "missing slices") in found
-    assert ("error", "was drawn on the slices before they were resampled") in found
+    assert [(f.severity, f.what.partition(":")[0]) for f in allowed.findings] == [("warning", "missing slices")]
     assert allowed.dataset.reading.resample
     assert allowed.facts[0].stamp != strict.facts[0].stamp  # allowed or not, it is read anew
     assert allowed.facts[0].shape == (8, 6, 7)
+    np.testing.assert_array_equal(read_case(allowed.dataset, allowed.dataset.cases[0]).label, drawn)
+
+
+def test_contours_on_a_mended_series_are_interpolated_where_a_slice_was_lost(tmp_path):
+    folder = tmp_path / "clinic"
+    slices = patient(folder / "scan", "a1")
+    rois = {"lung": [(3, SQUARE), (5, SQUARE)], "end": [(2, SQUARE), (3, SQUARE)]}
+    save(folder / "rt", [contours(slices, rois)], ["RS.dcm"])
+    (folder / "scan" / "IM004").unlink()  # slice 4
+    dataset = understand(folder, Options(allow_resample=True))
+    masks = read_case(dataset, dataset.cases[0]).label
+    square = np.zeros((6, 7), int)
+    square[1:5, 1:5] = 1
+    assert [one.name for one in dataset.labels] == ["end", "lung"]
+    np.testing.assert_array_equal(masks[1], np.stack([square * (z in (3, 4, 5)) for z in range(8)]))
+    np.testing.assert_array_equal(masks[0], np.stack([square * (z in (2, 3)) for z in range(8)]))
 
 
 def test_a_collection_of_several_data_sets_is_shown_with_what_would_choose_one(tmp_path):
