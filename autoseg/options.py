@@ -120,8 +120,8 @@ class PlanCommand:
 class TrainCommand:
     """What `autoseg train` may be told."""
 
-    configuration: str | None = None
-    """A configuration of the plan; by default its first."""
+    configuration: Annotated[str | None, Parameter(alias="--configurations")] = None
+    """A configuration of the plan, or several with commas; by default its first."""
 
     fold: int = 0
     """Number of the fold."""
@@ -236,13 +236,17 @@ def parse_budget(text: str) -> float | None:
     return seconds
 
 
-def parse_folds(text: str) -> FoldChoice:
+def parse_folds(text: str, *, cascade: bool = False) -> FoldChoice:
     """Return the folds that `text` means: `auto`, a count such as `5`, or numbers such as `0,2`.
+
+    For a cascade one fold is the first of the usual split: in all of them the stage before is trained.
 
     Raises:
         AutosegError: it is none of these.
 
     """
+    if cascade and text in {"auto", "1"}:
+        return FoldChoice(count=None, numbers=(0,))
     if text == "auto":
         return FoldChoice(count=1, numbers=())
     if re.fullmatch(r"[1-9]\d?", text):

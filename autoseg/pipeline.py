@@ -35,7 +35,16 @@ from autoseg.steps.plan import PlanOptions
 from autoseg.steps.report import report
 from autoseg.steps.train import machine_of
 from autoseg.texts import configuration_text, inspection_text
-from autoseg.trainings import Job, NetworkResult, train_networks
+from autoseg.trainings import (
+    CASCADE,
+    Job,
+    NetworkResult,
+    network_count,
+    networks_to_train,
+    say_what_comes_before,
+    split_count,
+    train_networks,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,19 +79,22 @@ def plan_and_train(
         refuse_errors(inspection)
         say(inspection_text(inspection))
         fingerprinted(workspace)
-        folds = folded(workspace, parse_folds(options.folds), options.seed)
         wanted = parse_configurations(options.configurations)
-        networks = len(folds) * max(1, len(wanted))
+        folds = folded(workspace, parse_folds(options.folds, cascade=CASCADE in wanted), options.seed)
+        networks = network_count(workspace, wanted, folds)
         per_network = share_budget(job.budget.budget, networks)
         machine_of(workspace, job.device)
         plan = planned(workspace, PlanOptions(recipe=options.recipe, budget=per_network))
         say_if_too_short(workspace, plan, per_network, networks)
         names = chosen_configurations(plan, wanted)
-        for name in names:
+        trainings = networks_to_train(plan, names, folds, split_count(workspace))
+        say_what_comes_before(trainings, names, folds)
+        for name in dict.fromkeys(name for name, _ in trainings):
             say(f"plan {configuration_text(plan.configuration(name))}")
-            preprocessed(workspace, name)
-    results = train_networks(job, [(name, fold) for name in names for fold in folds])
-    selection = select(job, results)
+            if plan.configuration(name).previous is None:
+                preprocessed(workspace, name)
+    results = train_networks(job, trainings)
+    selection = select(job, [result for result in results if result.fold in folds])
     with logged_step(workspace.run_log, "report"):
         page = report(workspace)
     job.ledger.save()

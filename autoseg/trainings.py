@@ -36,6 +36,7 @@ from planners.plan import Plan
 from planners.prediction import prediction_seconds
 from planners.recipe import Budget
 
+CASCADE, _BEFORE_CASCADE = "3d_cascade_fullres", "3d_lowres"
 REPORT_S = 15.0
 """Choosing, drawing the report and leaving Python; measured on two slow cores, most of it matplotlib."""
 ENSEMBLES_SHARE = 0.15
@@ -78,6 +79,18 @@ def networks_to_train(plan: Plan, names: Sequence[str], folds: Sequence[int], sp
     needed = {previous for name in names if (previous := plan.configuration(name).previous) is not None}
     ordered = sorted({*names, *needed}, key=lambda name: (name not in needed, [*names, *needed].index(name)))
     return [(name, fold) for name in ordered for fold in (range(splits) if name in needed else folds)]
+
+
+def network_count(workspace: Workspace, wanted: Sequence[str], folds: Sequence[int]) -> int:
+    """Return how many networks a job trains, before there is a plan: one configuration unless more are wanted."""
+    if CASCADE not in wanted:
+        return len(folds) * max(1, len(wanted))
+    return split_count(workspace) + len(folds) * len(set(wanted) - {_BEFORE_CASCADE})
+
+
+def split_count(workspace: Workspace) -> int:
+    """Return how many folds the cases were split into."""
+    return len(read_record(workspace.folds, Folds).folds)
 
 
 def say_what_comes_before(wanted: Sequence[tuple[str, int]], names: Sequence[str], folds: Sequence[int]) -> None:
@@ -246,7 +259,7 @@ def train_one(workspace: Workspace, options: TrainCommand) -> TrainingRecord:
     chosen = choose_budget(options.budget, options.steps, has_gpu=device.type != "cpu")
     say(f"device {device.type}, budget {chosen.because}")
     folds = folded(workspace, FoldChoice(count=None, numbers=(options.fold,)), options.seed)
-    wanted = networks_to_train(plan, names, folds, len(read_record(workspace.folds, Folds).folds))
+    wanted = networks_to_train(plan, names, folds, split_count(workspace))
     say_what_comes_before(wanted, names, folds)
     ledger = Ledger(workspace.budget, None, 0.0)  # never saved: a step called by hand is outside any job's time
     job = Job(workspace=workspace, ledger=ledger, device=device, budget=chosen, seed=options.seed)

@@ -1,4 +1,7 @@
-"""Crop, normalise and resample every case once per configuration, into chunks that fit patch reads."""
+"""Crop, normalise and resample every case once per configuration, into chunks that fit patch reads.
+
+A cascade's cases hold one label map more, the last: what the stage before predicted for them without having seen them.
+"""
 
 import hashlib
 from collections import deque
@@ -14,13 +17,15 @@ from autoseg.core.errors import AutosegError
 from autoseg.core.files import locked
 from autoseg.core.plans import read_plan
 from autoseg.core.records import encode, read_record
-from autoseg.core.runtime import cores, digest_bytes, memory_bytes, progress, run_parallel
+from autoseg.core.runtime import cores, digest_bytes, digest_file, memory_bytes, progress, run_parallel
 from autoseg.core.workspace import Workspace
-from autoseg.datasets.dataset import Case, Dataset, ReferenceKind
+from autoseg.datasets.dataset import Case, Dataset, Folds, ReferenceKind
 from autoseg.datasets.examine import stamp_of
 from autoseg.datasets.read_case import read_case
-from autoseg.imaging.preparation import GridMapping, foreground_locations, prepare_image, prepare_label
+from autoseg.imaging.preparation import GridMapping, Prepared, foreground_locations, prepare_image, prepare_label
+from autoseg.imaging.read import read_label
 from autoseg.imaging.store import CaseStore, StoredCase, write_case
+from autoseg.predicting.records import RECORDS, CasePrediction
 from planners.fingerprint import CaseFingerprint, Fingerprint
 from planners.plan import Configuration, Normalization, Plan
 
@@ -34,8 +39,16 @@ _WRITERS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Before:
+    """The label map that the stage before predicted for a case, and its SHA-256."""
+
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Task:
-    """A case to prepare into `folder`."""
+    """A case to prepare into `folder`; in a cascade, `before` is what its network sees beside the image."""
 
     dataset: Dataset
     case: Case
@@ -43,6 +56,7 @@ class _Task:
     configuration: Configuration
     folder: Path
     digest: str
+    before: _Before | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -78,7 +92,8 @@ def preprocess(workspace: Workspace, configuration_name: str) -> None:
     stopped. Cases run in parallel, as many as fit half of the memory.
 
     Raises:
-        AutosegError: the plan has no such configuration, or a case cannot be read.
+        AutosegError: the plan has no such configuration, a case cannot be read, or, in a cascade, the stage before has
+            not predicted it.
         ResourceError: the disk is full.
 
     """
@@ -91,24 +106,54 @@ def preprocess(workspace: Workspace, configuration_name: str) -> None:
     configuration = plan.configuration(configuration_name)
     folder = workspace.preprocessed(configuration_name)
     what = f"preprocess {configuration_name}"
+    before = {} if configuration.previous is None else _predicted_before(workspace, configuration.previous)
     with locked(workspace.lock(f"preprocessed-{configuration_name}")):  # others wait here, and find all done
-        tasks = list(_tasks(dataset, plan, configuration, folder))
+        tasks = list(_tasks(dataset, plan, (configuration, before), folder))
         workers = _workers(read_record(workspace.fingerprint, Fingerprint), configuration, len(tasks))
         done = run_parallel(_store, tasks, what=what, workers=workers) if workers else _store_overlapped(tasks)
         for _ in progress(done, what=what, total=len(tasks)):
             pass
 
 
-def _tasks(dataset: Dataset, plan: Plan, configuration: Configuration, folder: Path) -> Iterator[_Task]:
+def _predicted_before(workspace: Workspace, previous: str) -> dict[str, _Before]:
+    """Return the out-of-fold label map of every case: that of the fold in which it was held out."""
+    found = {}
+    for index, fold in enumerate(read_record(workspace.folds, Folds).folds):
+        folder = workspace.validation(previous, index)
+        for name in fold.validation:
+            path = folder / RECORDS / f"{name}.json"
+            if not path.is_file():
+                what = f"{previous} has not predicted {name} out of fold {index}"
+                mend = f"train every fold of it first: autoseg train --configurations {previous},3d_cascade_fullres"
+                raise AutosegError.at(folder, what, mend)
+            record = read_record(path, CasePrediction)
+            found[name] = _Before(path=folder / record.file, sha256=record.output_digest)
+    return found
+
+
+def _tasks(
+    dataset: Dataset, plan: Plan, chosen: tuple[Configuration, dict[str, _Before]], folder: Path
+) -> Iterator[_Task]:
     """Yield the cases that are not prepared yet."""
+    configuration, predicted = chosen
     recipe = digest_bytes(encode(_recipe(dataset, plan, configuration)))
     store = CaseStore(folder) if folder.is_dir() else None
     shared = replace(dataset, cases=(), test_cases=(), inferences=(), stacks=())
     for case in dataset.cases:
         stamp = stamp_of(Path(dataset.folder), case, dataset.reference_kind)
-        digest = digest_bytes(f"{recipe} {stamp}".encode())
+        before = predicted.get(case.name)
+        seen = "" if before is None else f" {before.sha256}"
+        digest = digest_bytes(f"{recipe} {stamp}{seen}".encode())
         if store is None or not store.complete(case.name, digest):
-            yield _Task(dataset=shared, case=case, plan=plan, configuration=configuration, folder=folder, digest=digest)
+            yield _Task(
+                dataset=shared,
+                case=case,
+                plan=plan,
+                configuration=configuration,
+                folder=folder,
+                digest=digest,
+                before=before,
+            )
 
 
 def _recipe(dataset: Dataset, plan: Plan, configuration: Configuration) -> _Recipe:
@@ -170,13 +215,28 @@ def _prepare(task: _Task) -> _Prepared:
     prepared = prepare_image(image.array, image.grid.spacing_mm, task.plan, task.configuration)
     label = prepare_label(arrays.label, prepared.mapping, task.plan, prepared.mask)
     n_foreground = sum(entry.role == "foreground" for entry in task.plan.labels)
+    reference = label
+    if task.before is not None:
+        label = np.concatenate([label, _before_on_grid(task.before, prepared)[None]])
     generator = np.random.default_rng(int(hashlib.sha256(task.case.name.encode()).hexdigest()[:16], 16))
     return _Prepared(
         image=prepared.image,
         label=label,
         mapping=prepared.mapping,
-        locations=foreground_locations(label, n_foreground, generator),
+        locations=foreground_locations(reference, n_foreground, generator),
     )
+
+
+def _before_on_grid(before: _Before, prepared: Prepared) -> NDArray[np.int16]:
+    """Return the label map (z, y, x) of the stage before as prediction shows it to the network.
+
+    Raises:
+        AutosegError: it is not the one that was predicted.
+
+    """
+    if not before.path.is_file() or digest_file(before.path) != before.sha256:
+        raise AutosegError.at(before.path, "missing or not what was predicted", "remove its folder and train again")
+    return prepared.label_to_network(read_label(before.path).array[0])
 
 
 def _write(task: _Task, prepared: _Prepared) -> str:

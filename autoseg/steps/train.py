@@ -1,26 +1,30 @@
 """Train one network of the plan on one fold, and keep the model folder up to date after it."""
 
 import hashlib
-import json
 import resource
 import sys
-from dataclasses import asdict, dataclass, replace
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 import torch
 
 from autoseg.core.errors import AutosegError
-from autoseg.core.files import locked, write_text
+from autoseg.core.files import locked
 from autoseg.core.plans import read_plan
 from autoseg.core.records import encode, read_record, write_record
 from autoseg.core.runtime import digest_bytes, digest_file, say
-from autoseg.core.stopping import stop_on_request
+from autoseg.core.stopping import Wish, stop_on_request
 from autoseg.core.version import VERSION
 from autoseg.core.workspace import Workspace
 from autoseg.datasets.dataset import Fold, Folds
 from autoseg.imaging.store import CaseStore
-from autoseg.learning.feeding import Feeder, FeedOptions, MemorySource
+from autoseg.learning.cascade import CascadeSource, cascade_input
+from autoseg.learning.epoch_log import EpochLog
+from autoseg.learning.feeding import Feeder, FeedOptions, MemorySource, as_they_are
+from autoseg.learning.health import act_on, check_health, health_task
 from autoseg.learning.machine import choose_device, measure_machine, training_dtype
 from autoseg.learning.model_files import (
     MODEL_NAME,
@@ -28,12 +32,14 @@ from autoseg.learning.model_files import (
     NetworkFile,
     TrainedNetwork,
     load_model_record,
+    plan_inputs,
     plan_outputs,
     save_model,
     save_network,
 )
+from autoseg.learning.sampling import CaseSource
 from autoseg.learning.training import train_network
-from autoseg.learning.training_task import Epoch, Hooks, TrainingResult, TrainingTask
+from autoseg.learning.training_task import Hooks, TrainingResult, TrainingTask
 from autoseg.learning.validation import Validator
 from planners.fingerprint import Fingerprint
 from planners.plan import Configuration, Plan
@@ -123,11 +129,14 @@ def _train(workspace: Workspace, options: TrainOptions) -> TrainingRecord:
         if record.finished and record.identity == task.identity:
             write_model(workspace)
             return record
-    source = MemorySource(CaseStore(workspace.preprocessed(options.configuration)))
+    store = CaseStore(workspace.preprocessed(options.configuration))
+    before = cascade_input(plan, task.configuration, seed=task.seed, stream=options.fold)
+    source = MemorySource(store) if before is None else CascadeSource(store, before.values)
     feed = FeedOptions(
         configuration=task.configuration,
         names=fold.train,
-        channels=task.channels,
+        channels=len(plan.channels),
+        finish=as_they_are if before is None else before.finish,
         classes=task.outputs if plan.target == "labels" else task.outputs + 1,
         device=device,
         seed=task.seed,
@@ -140,16 +149,34 @@ def _train(workspace: Workspace, options: TrainOptions) -> TrainingRecord:
             task = replace(task, convergence=None)
         hooks = Hooks(
             validate=validator,
-            log=_Log(task.folder / "progress.jsonl", f"{options.configuration} fold {options.fold}"),
+            log=EpochLog(task.folder / "progress.jsonl", f"{options.configuration} fold {options.fold}"),
             stop=stop,
             peak_memory_bytes=peak_memory_bytes,
             keep=lambda result: _keep(workspace, task, options, result),
+            begin=lambda: _look_first(workspace, task, source, feed, stop),
+            halved=lambda: _remember_halved(workspace, machine, options.configuration),
         )
         result = train_network(task, feeder, hooks)
         if not result.finished:
             say(f"stopped after {result.steps} steps: {_left_behind(workspace)}")
         stop.check()
     return _write(workspace, task, options, result)
+
+
+def _look_first(
+    workspace: Workspace, task: TrainingTask, source: CaseSource, feed: FeedOptions, stop: Callable[[], Wish | None]
+) -> None:
+    """Check that there is something to learn; a training of fixed steps is left without, as it needs no clock."""
+    if task.seconds is None and task.convergence is None:
+        return
+    looked_at = health_task(feed, read_record(workspace.fingerprint, Fingerprint))
+    act_on(check_health(task, source, looked_at, time.monotonic, stop), say)
+
+
+def _remember_halved(workspace: Workspace, machine: Machine, configuration: str) -> None:
+    halved = tuple(sorted({*machine.halved, configuration}))
+    with locked(workspace.lock("machine")):
+        write_record(workspace.machine, replace(machine, halved=halved))
 
 
 def _write(workspace: Workspace, task: TrainingTask, options: TrainOptions, result: TrainingResult) -> TrainingRecord:
@@ -214,7 +241,8 @@ def _write_model(workspace: Workspace, configuration: str | None) -> ModelRecord
     networks = tuple(network for network in existing if network.finished) or existing
     if not networks:
         return None
-    name = configuration or networks[0].configuration
+    before = {plan.configuration(network.configuration).previous for network in networks}
+    name = configuration or next(n.configuration for n in networks if n.configuration not in before)
     augmentation = plan.configuration(name).augmentation
     model = ModelRecord(
         dataset=plan.dataset,
@@ -282,7 +310,7 @@ def _task(workspace: Workspace, plan: Plan, fold: Fold, options: TrainOptions, m
     )
     return TrainingTask(
         configuration=configuration,
-        channels=len(plan.channels),
+        channels=plan_inputs(plan, configuration.name),
         outputs=plan_outputs(plan),
         target=plan.target,
         device=torch.device(machine.device),
@@ -293,6 +321,7 @@ def _task(workspace: Workspace, plan: Plan, fold: Fold, options: TrainOptions, m
         folder=workspace.training(options.configuration, options.fold),
         identity=hashlib.sha256(b"\n".join(parts)).hexdigest(),
         convergence=convergence,
+        parts=2 if options.configuration in machine.halved else 1,
     )
 
 
@@ -328,24 +357,3 @@ def schedule_text(task: TrainingTask, result: TrainingResult) -> str:
     if annealing is not None:
         text += f"; annealed from step {annealing.start} to {annealing.end}, because {annealing.because}"
     return text if result.finished else f"{text}; stopped at step {result.steps}"
-
-
-class _Log:
-    """Writes each epoch as a line for machines and a line for people."""
-
-    def __init__(self, path: Path, title: str) -> None:
-        self._path = path
-        self._title = title
-
-    def __call__(self, epoch: Epoch) -> None:
-        earlier = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
-        kept = [line for line in earlier if int(json.loads(line)["step"]) < epoch.step]
-        write_text(self._path, "\n".join([*kept, json.dumps(asdict(epoch), allow_nan=False)]) + "\n")
-        loss = "-" if epoch.train_loss is None else f"{epoch.train_loss:.4f}"
-        score = "-" if epoch.validation_dice is None else f"{epoch.validation_dice:.4f}"
-        say(
-            f"{self._title}: step {epoch.step}, {100 * epoch.progress:.0f} %, loss {loss}, validation Dice {score}, "
-            f"data {epoch.data_seconds:.1f} s, compute {epoch.compute_seconds:.1f} s"
-        )
-        if epoch.outlook is not None:
-            say(f"{self._title}: {epoch.outlook}")
