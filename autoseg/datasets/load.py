@@ -20,7 +20,8 @@ from autoseg.imaging.geometry import (
     corner_displacement_voxels,
     oriented_like,
 )
-from autoseg.imaging.read import ending_of, read_image, read_label
+from autoseg.imaging.raster import pixel_grid
+from autoseg.imaging.read import IMAGE_ENDINGS, ending_of, read_image, read_label
 from autoseg.imaging.reading import STRICT, ReadOptions
 from autoseg.imaging.volume import Grid, Volume
 
@@ -143,11 +144,19 @@ def load_placed_label(path: Path, grid: Grid, options: ReadOptions = STRICT, ima
     if is_structure(path):
         return PlacedLabel(array=read_structure(path, grid, _mended(image, options)), grid=grid)
     volume = read_label(path, options)
+    if _says_no_place(path, volume.grid) and volume.grid.shape == grid.shape:
+        return PlacedLabel(array=volume.array[0], grid=grid)
     if grid.dimensions == 3:
         volume = oriented_like(volume, grid)
     check_same_grid(grid, volume.grid, path, MOST_CORNER_DISPLACEMENT_VOXELS)
     label: NDArray[np.integer[Any]] = volume.array[0]
     return PlacedLabel(array=label, grid=volume.grid)
+
+
+def _says_no_place(path: Path, grid: Grid) -> bool:
+    """Tell whether a file is of a kind that knows no millimetres, and none are stated beside it."""
+    family = IMAGE_ENDINGS.get(ending_of(path))
+    return family in ("raster", "tiff") and grid == pixel_grid(path, grid.shape)
 
 
 def same_place(a: Grid, b: Grid) -> bool:

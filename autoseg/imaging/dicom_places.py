@@ -104,6 +104,9 @@ def _signed_distance(
     if shown.all():
         shown = shown.copy()
         shown[0, 0] = False  # so that what lies out of the field of view, which gets the minimum, is outside
-    inside: Float64[np.ndarray, "rows columns"] = ndimage.distance_transform_edt(shown, sampling=spacing_mm)
-    outside: Float64[np.ndarray, "rows columns"] = ndimage.distance_transform_edt(~shown, sampling=spacing_mm)
-    return inside - outside
+    inside: Float64[np.ndarray, "rows columns"]
+    outside: Float64[np.ndarray, "rows columns"]
+    inside = ndimage.distance_transform_edt(shown, sampling=spacing_mm)
+    outside = ndimage.distance_transform_edt(~shown, sampling=spacing_mm)
+    distance: Float64[np.ndarray, "rows columns"] = inside - outside
+    return distance

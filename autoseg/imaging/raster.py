@@ -2,7 +2,7 @@
 
 Values are what one sees: a gray palette is applied (also an inverted one), an opaque alpha channel is dropped, a colour
 palette gives RGB. In label maps a colour palette is decoration and the palette's index is the label. These files know
-no millimetres: a pixel counts as 1 mm.
+no millimetres: a pixel counts as 1 mm, unless a JSON file beside the image states its size.
 """
 
 import struct
@@ -22,6 +22,7 @@ from autoseg.imaging.geometry import grid_from_xyz
 from autoseg.imaging.header import Header
 from autoseg.imaging.itk import LPS_TO_RAS
 from autoseg.imaging.nifti_write import DISCLAIMER
+from autoseg.imaging.sidecar import spacing_beside
 from autoseg.imaging.volume import Grid, Volume
 
 if TYPE_CHECKING:
@@ -53,6 +54,10 @@ def pixel_grid(path: Path, shape: tuple[int, int, int], spacing_xyz_mm: tuple[fl
     return grid_from_xyz(path, shape, matrix, dimensions=2 if flat else 3, flat=flat)
 
 
+def _picture_grid(path: Path, height: int, width: int) -> Grid:
+    return pixel_grid(path, (1, height, width), spacing_beside(path) or (1, 1, 1))
+
+
 def read_raster_header(path: Path) -> Header:
     """Read size, channels and type of a PNG, BMP, GIF or JPEG without decoding it."""
     if (deep := _deep_colour_png(path)) is not None:
@@ -60,7 +65,7 @@ def read_raster_header(path: Path) -> Header:
     with _opened(path) as image:
         colour = _kind(path, image)
         name = _GRAY_MODES.get(image.mode, "uint8")
-        return Header(grid=pixel_grid(path, (1, image.height, image.width)), channels=3 if colour else 1, dtype=name)
+        return Header(grid=_picture_grid(path, image.height, image.width), channels=3 if colour else 1, dtype=name)
 
 
 def read_raster(path: Path) -> Volume:
@@ -89,7 +94,7 @@ def read_raster(path: Path) -> Volume:
         pixels = pixels.astype(np.uint8)
     array = pixels[np.newaxis] if pixels.ndim == 2 else without_alpha(path, np.moveaxis(pixels, -1, 0))
     native = np.ascontiguousarray(array[:, np.newaxis], dtype=array.dtype.newbyteorder("="))
-    return Volume(array=native, grid=pixel_grid(path, (1, *array.shape[1:])))
+    return Volume(array=native, grid=_picture_grid(path, *array.shape[1:]))
 
 
 def read_raster_label(path: Path) -> Volume:
@@ -99,7 +104,7 @@ def read_raster_label(path: Path) -> Volume:
             return read_raster(path)
         indexes = np.asarray(image)
     _verify_if_png(path)
-    return Volume(array=indexes[np.newaxis, np.newaxis], grid=pixel_grid(path, (1, *indexes.shape)))
+    return Volume(array=indexes[np.newaxis, np.newaxis], grid=_picture_grid(path, *indexes.shape))
 
 
 def write_raster_label(path: Path, array: Integer[np.ndarray, "z y x"]) -> None:
@@ -205,7 +210,7 @@ def _deep_colour_png(path: Path) -> Header | None:
     if start[:8] != _PNG_MAGIC or len(start) < 26 or start[24] != 16 or start[25] == 0:
         return None
     width, height = struct.unpack(">II", start[16:24])
-    return Header(grid=pixel_grid(path, (1, height, width)), channels=1 if start[25] == 4 else 3, dtype="uint16")
+    return Header(grid=_picture_grid(path, height, width), channels=1 if start[25] == 4 else 3, dtype="uint16")
 
 
 def _deep_colour(path: Path, header: Header) -> Volume:

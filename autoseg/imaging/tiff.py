@@ -23,6 +23,7 @@ from autoseg.imaging.checks import refuse_more_than_memory
 from autoseg.imaging.header import Header
 from autoseg.imaging.nifti_write import DISCLAIMER
 from autoseg.imaging.raster import compare_written, pixel_grid, read_raster, read_raster_label, without_alpha
+from autoseg.imaging.sidecar import spacing_beside
 from autoseg.imaging.volume import Grid, Volume
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def _grid(path: Path, stack: _Stack) -> Grid:
     metadata = stack.tif.imagej_metadata or {}
     mm = _MM_PER_UNIT.get(str(metadata.get("unit", "")))
     if mm is None:
-        return pixel_grid(path, stack.shape)
+        return pixel_grid(path, stack.shape, spacing_beside(path) or (1, 1, 1))
     across = []
     for name in ("XResolution", "YResolution"):
         tag = stack.tif.pages.first.tags.get(name)
