@@ -30,7 +30,7 @@ _BATCH_VOXELS = {"cpu": 1 << 17, "cuda": 1 << 22}  # windows per batch: enough v
 _DEFAULT_BATCH_VOXELS = 1 << 20
 _FLOAT_BYTES = 4
 _TRIALS = 3
-_LONG_S = 0.5  # a trial that takes longer is not worth another
+_LONG_S = 0.1  # a trial that takes longer is not worth another: its first call prepared next to nothing
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,10 +89,10 @@ class Pace:
     def __init__(self) -> None:
         """Nothing is measured before the first case."""
         self._pass_seconds: dict[str, float] = {}
-        self._ratio = 1.0
+        self.ratio = 1.0
 
-    def seconds(self, segmenter: Segmenter, prepared: PreparedCase) -> float:
-        """Return about how long a prepared case will take to predict and write."""
+    def plain_seconds(self, segmenter: Segmenter, prepared: PreparedCase) -> float:
+        """Return how long a prepared case should take to predict and write, not corrected by `ratio`."""
         total = 0.0
         for predictor, count in segmenter.window_passes(prepared):
             name = predictor.configuration.name
@@ -102,11 +102,11 @@ class Pace:
         mapping = prepared.members[0].mapping
         logits = sum(member.predictor.outputs for member in segmenter.members) * math.prod(mapping.cropped_shape)
         total += logits * _SECONDS_PER_LOGIT + math.prod(mapping.native_shape) * _SECONDS_PER_NATIVE_VOXEL
-        return total * self._ratio
+        return total
 
-    def learn(self, estimated_seconds: float, seconds: float) -> None:
-        """Take the time of a finished case into account."""
-        self._ratio *= seconds / estimated_seconds
+    def learn(self, plain_seconds: float, seconds: float) -> None:
+        """Take the time of a finished case into account, of which `plain_seconds` were expected."""
+        self.ratio = seconds / plain_seconds
 
 
 def _configurations(segmenter: Segmenter) -> list[Configuration]:

@@ -18,9 +18,10 @@ from autoseg.learning.machine import choose_device
 from autoseg.learning.model_files import find_model, load_network, load_networks
 from autoseg.learning.nnunet_folder import is_nnunet
 from autoseg.learning.presets import PresetName, ready_model
-from autoseg.predicting.cases import Job, Outcome, predict_cases
+from autoseg.predicting.cases import Job, Outcome
 from autoseg.predicting.costs import resident_bytes
 from autoseg.predicting.files import refuse_overwriting, remove_others
+from autoseg.predicting.line import predict_cases
 from autoseg.predicting.output import Format
 from autoseg.predicting.records import PredictionRecord, measurements_csv
 from planners.plan import Plan

@@ -40,7 +40,7 @@ from autoseg.learning.model_files import (
 )
 from autoseg.learning.network import build_network
 from autoseg.learning.presets import ready_model
-from autoseg.predicting import cases
+from autoseg.predicting import cases, line
 from autoseg.predicting.costs import reading_bytes, resident_bytes
 from autoseg.predicting.records import CasePrediction, PredictionRecord
 from autoseg.steps.predict import PredictOptions, predict, predict_validation
@@ -461,16 +461,16 @@ class TestCosts:
         for name in ("a", "b", "c"):
             save(tmp_path / "scans" / f"{name}.nii.gz", image(seed=ord(name)))
         beside: list[bool] = []
-        read = cases._read
+        read = line.read_case
 
         def watched(job, case, needed_bytes):
             beside.append(needed_bytes == 0)  # read ahead: the room was found before
             return read(job, case, needed_bytes)
 
-        monkeypatch.setattr(cases, "_read", watched)
+        monkeypatch.setattr(line, "read_case", watched)
         first = predict(options(tmp_path, tmp_path / "scans"))
-        monkeypatch.setattr(cases, "reading_bytes", lambda *_: 1 << 30)
-        monkeypatch.setattr(cases, "base_bytes", lambda: 0)
+        monkeypatch.setattr(line, "reading_bytes", lambda *_: 1 << 30)
+        monkeypatch.setattr(line, "base_bytes", lambda: 0)
         ceiling = (1 << 30) + 1000
         held = replace(options(tmp_path, tmp_path / "scans", max_ram_bytes=ceiling), output=tmp_path / "held")
         second = predict(held)
@@ -478,7 +478,7 @@ class TestCosts:
         assert [case.output_digest for case in first.cases] == [case.output_digest for case in second.cases]
 
     def test_of_reading_beyond_the_ceiling_fail_the_case_before_it_is_read(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(cases, "reading_bytes", lambda *_: 1 << 40)
+        monkeypatch.setattr(line, "reading_bytes", lambda *_: 1 << 40)
         monkeypatch.setattr(cases, "load_image_apart", None)
         with pytest.raises(PartialError, match=r"reading it needs 102\d\.\d\d GiB"):
             predict(options(tmp_path, save(tmp_path / "scan.nii.gz", image())))
