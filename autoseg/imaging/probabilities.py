@@ -55,7 +55,7 @@ class ProbabilityWriter:
 
     def __init__(self, path: Path, mapping: GridMapping, outputs: int, target: Target) -> None:
         """Take the place of the file, the crop, and what the channels are; nothing is written yet."""
-        self.path = path
+        self._temporary = path
         self.mapping = mapping
         self.outputs = outputs
         self.target = target
@@ -78,7 +78,7 @@ class ProbabilityWriter:
             self._array = blosc2.zeros(
                 (self.outputs, *self.mapping.native_shape),
                 dtype=np.dtype(np.float16),
-                urlpath=str(self.path),
+                urlpath=str(self._temporary),
                 mode="w",
                 chunks=(1, *chunk),
                 cparams=_COMPRESSION,
