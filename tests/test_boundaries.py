@@ -181,7 +181,7 @@ def writing_calls(tree: ast.Module) -> list[tuple[int, str]]:
             writes = name.endswith(WRITERS) and (
                 len(parts) > 1 or name.endswith((".touch", "TemporaryFile", ".mkstemp"))
             )
-        if writes and not mentioned & UNDER_ANOTHER_NAME:
+        if writes and not {each.lstrip("_") for each in mentioned} & UNDER_ANOTHER_NAME:
             found.append((call.lineno, name))
     return found
 
