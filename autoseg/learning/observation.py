@@ -161,10 +161,10 @@ class Watch:
                 kept = kept[keys[kept] < before.keys.max()]
             if len(kept) > self._limit:
                 kept = kept[np.argpartition(keys[kept], self._limit)[: self._limit]]
-            values = np.zeros((len(kept), self._outputs), np.float32)
+            drawn = np.zeros((len(kept), self._outputs), np.float32)
             for index, every in mean.items():
-                values[:, index] = every.cpu().numpy().reshape(-1)[kept]
-            found.append(_Drawn(keys=keys[kept], indexes=places[kept], probabilities=values, count=len(chosen)))
+                drawn[:, index] = every.cpu().numpy().reshape(-1)[kept]
+            found.append(_Drawn(keys=keys[kept], indexes=places[kept], probabilities=drawn, count=len(chosen)))
         return found[0], found[1]
 
     def _merge(self, first: _Drawn, second: _Drawn) -> _Drawn:
