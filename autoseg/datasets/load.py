@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from autoseg.core.errors import AutosegError
 from autoseg.imaging.dicom_geometry import Stack, ordered
@@ -79,6 +78,8 @@ def load_channels(folder: Path, images: tuple[str, ...], options: ReadOptions = 
 
 def _resampled(volume: Volume, grid: Grid) -> Volume:
     """Return the volume on another grid by linear interpolation, its minimum where it does not reach."""
+    from scipy import ndimage  # takes a while to load
+
     to_own = np.linalg.solve(np.asarray(volume.grid.affine), np.asarray(grid.affine))
     array = np.empty((len(volume.array), *grid.shape), np.float32)
     for target, channel in zip(array, volume.array, strict=True):

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Int32, Int64
-from scipy import ndimage
 
 Mask = Bool[np.ndarray, "*axes"]
 
@@ -27,6 +26,8 @@ class Components:
 
 def connected_components(mask: Mask) -> Components:
     """Return the components of a mask (z, y, x), numbered in array order of their first voxels."""
+    from scipy import ndimage  # takes a while to load: prediction begins before
+
     labels = np.empty(mask.shape, dtype=np.int32)
     count = ndimage.label(mask, structure=np.ones((3,) * mask.ndim, dtype=np.bool_), output=labels)
     sizes = np.bincount(labels.reshape(-1), minlength=count + 1)[1:]

@@ -5,9 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Int, Integer, Real
-from scipy import ndimage
-from scipy.spatial import ConvexHull
-from scipy.spatial.distance import cdist
 
 from autoseg.imaging.components import connected_components
 from autoseg.imaging.volume import Grid
@@ -50,6 +47,8 @@ def measure(
         image: (c, z, y, x) on the same grid, in original units, for mean intensities.
 
     """
+    from scipy import ndimage  # takes a while to load: prediction begins before
+
     boxes = ndimage.find_objects(label_map.astype(np.int32, copy=False))
     found = []
     for label in labels:
@@ -65,6 +64,9 @@ def largest_diameter_mm(mask: Mask, spacing_mm: Sequence[float]) -> float | None
     The mask has axes (z, y, x), or (y, x) to measure in the plane, and `spacing_mm` as many. Surface points are the
     centres of the voxels' outer faces; the two that lie furthest apart are vertices of their convex hull.
     """
+    from scipy.spatial import ConvexHull
+    from scipy.spatial.distance import cdist
+
     voxels = _row_ends(mask)
     if not len(voxels):
         return None

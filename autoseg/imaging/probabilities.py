@@ -5,13 +5,13 @@ CASE.b2nd is a blosc2 array of float16, rounded to multiples of 1/1024, which co
 was predicted, background has probability 1.
 """
 
+import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-import blosc2
 import numpy as np
 from jaxtyping import Float, Float16
 
@@ -25,7 +25,6 @@ Item = TypeVar("Item")
 LEVELS = 1024
 CHUNK_PLANES = 8
 """Planes that are finished together (autoseg.learning.reduction.TILE_PLANES), so that a chunk is written once."""
-_COMPRESSION = {"codec": blosc2.Codec.ZSTD, "clevel": 1, "filters": [blosc2.Filter.SHUFFLE], "nthreads": 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +58,7 @@ class ProbabilityWriter:
         self.mapping = mapping
         self.outputs = outputs
         self.target = target
-        self._array: blosc2.NDArray | None = None
+        self._array: Any = None  # a blosc2.NDArray
         self._rows = 0
         self._written: set[tuple[int, int]] = set()
 
@@ -71,6 +70,9 @@ class ProbabilityWriter:
 
     def begin(self, rows: int) -> None:
         """Make the file; blocks are of `rows` rows on the uncropped grid, the first and last perhaps of fewer."""
+        import blosc2  # takes a quarter of a second to load, and probabilities are seldom wanted
+
+        compression = {"codec": blosc2.Codec.ZSTD, "clevel": 1, "filters": [blosc2.Filter.SHUFFLE], "nthreads": 1}
         planes, height, width = self._shape
         self._rows = min(rows, height)
         chunk = self._native((min(CHUNK_PLANES, planes), self._rows, width))
@@ -81,7 +83,7 @@ class ProbabilityWriter:
                 urlpath=str(self._temporary),
                 mode="w",
                 chunks=(1, *chunk),
-                cparams=_COMPRESSION,
+                cparams=compression,
             )
 
     def take(self, block: Float[np.ndarray, "k planes rows x"], plane: int, row: int) -> None:
@@ -135,7 +137,7 @@ def _full_disk_named() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # blosc2's word for a full disk
-        raise OSError(str(error)) from error
+        raise OSError(errno.ENOSPC, str(error)) from error
 
 
 def read_probabilities(
@@ -147,6 +149,8 @@ def read_probabilities(
         AutosegError: the record or its array is missing or damaged.
 
     """
+    import blosc2
+
     record = read_record(record_path, ProbabilitiesRecord)
     path = record_path.with_name(record.file)
     end = record.shape[1:] if upper is None else upper
