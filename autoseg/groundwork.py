@@ -16,6 +16,7 @@ from autoseg.core.plans import read_plan
 from autoseg.core.provenance import inputs_digest, is_done, mark_done
 from autoseg.core.records import read_record, write_record
 from autoseg.core.runtime import has_cuda_driver, logged_step, say
+from autoseg.core.starts import START_NAME, start_folder
 from autoseg.core.workspace import Workspace, WorkspaceRecord, default_root, open_workspace, remove_if_empty
 from autoseg.datasets.dataset import Dataset, Folds
 from autoseg.datasets.declaration import DECLARATION, propose
@@ -146,6 +147,7 @@ def planned(workspace: Workspace, options: PlanOptions) -> Plan:
     """
     measured = options.budget.steps is None and workspace.machine.exists()
     given = () if options.nnunet_plans is None else (Path(options.nnunet_plans),)
+    given = (*given, start_folder(workspace.root) / START_NAME) if options.begun else given
     inputs = inputs_digest(workspace.fingerprint, f"measured {measured}", json.dumps(asdict(options)), *given)
     if not (workspace.plan.exists() and is_done(workspace.provenance, "plan", inputs)):
         with logged_step(workspace.run_log, "plan", **asdict(options)):

@@ -179,7 +179,10 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Everything to do with a dataset; `transpose` is applied to (z, y, x) arrays first."""
+    """Everything to do with a dataset; `transpose` is applied to (z, y, x) arrays first.
+
+    `start` names the weights that the networks begin with by their SHA-256; "" for weights drawn at random.
+    """
 
     schema: ClassVar[str] = "autoseg.plan/1"
 
@@ -191,6 +194,7 @@ class Plan:
     transpose: tuple[int, int, int]
     configurations: tuple[Configuration, ...]
     decisions: tuple[Decision, ...]
+    start: str = ""
 
     def configuration(self, name: str) -> Configuration:
         """Return the configuration called `name`; KeyError lists those that exist."""

@@ -15,6 +15,7 @@ from torch import nn
 
 from autoseg.core.errors import AutosegError
 from autoseg.core.files import write_bytes
+from autoseg.core.starts import Started
 from autoseg.imaging.changes import Change
 from autoseg.learning.network import build_network, output_count
 from autoseg.learning.nnunet_folder import is_nnunet
@@ -31,7 +32,7 @@ class NetworkFile:
     """One trained network: its file inside the model folder, and what it scored on its validation cases.
 
     `finished` is False for what a stopped training left: weights that were neither annealed nor validated. `schedule`
-    says in words how the learning rate went and why training ended.
+    says in words how the learning rate went and why training ended. `started` is what it began with, None for nothing.
     """
 
     configuration: str
@@ -43,6 +44,7 @@ class NetworkFile:
     validation_dice: float | None
     finished: bool = True
     schedule: str = ""
+    started: Started | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,15 +1,18 @@
 """plan: from the fingerprint to every number that training and prediction obey."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
 from autoseg.core.errors import AutosegError
 from autoseg.core.files import write_text
+from autoseg.core.plans import read_plan
 from autoseg.core.records import read_record, write_record
+from autoseg.core.starts import START_NAME, StartRecord, start_folder
 from autoseg.core.workspace import Workspace
 from planners.check import check_plan
+from planners.fine_tuning import plan_after
 from planners.fingerprint import Fingerprint
 from planners.nnunet_format import fingerprint_to_nnunet, plan_to_nnunet
 from planners.nnunet_import import plan_from_nnunet
@@ -22,12 +25,14 @@ from planners.recipe import RECIPES, Budget, Machine
 class PlanOptions:
     """The recipe's name, and what the training of one network and all around it may use.
 
-    With `nnunet_plans`, a file of nnU-Net's, the networks are those in it, and recipe and budget do not matter.
+    With `nnunet_plans`, a file of nnU-Net's, the networks are those in it, and recipe and budget do not matter. Where
+    training is `begun` with weights in the workspace's `start/`, the networks are those of the model they are from.
     """
 
     recipe: str
     budget: Budget
     nnunet_plans: str | None = None
+    begun: bool = False
 
 
 def plan(workspace: Workspace, options: PlanOptions) -> Plan:
@@ -37,7 +42,12 @@ def plan(workspace: Workspace, options: PlanOptions) -> Plan:
         AutosegError: no fingerprint yet, an unknown recipe, or a file of nnU-Net's that does not suit the data.
 
     """
-    made = _made(workspace, options) if options.nnunet_plans is None else _imported(workspace, options.nnunet_plans)
+    if options.begun:
+        made = _begun(workspace, options)
+    elif options.nnunet_plans is None:
+        made = _made(workspace, options)
+    else:
+        made = _imported(workspace, options.nnunet_plans)
     write_record(workspace.plan, made)
     return made
 
@@ -72,6 +82,25 @@ def _imported(workspace: Workspace, file: str) -> Plan:
     for problem in check_plan(made):
         raise AutosegError.at(file, f"{problem.field}: {problem.what}", "give the plans of this dataset")
     return made
+
+
+def _begun(workspace: Workspace, options: PlanOptions) -> Plan:
+    """Return the plan of networks that begin with other weights: the model's own, or for an encoder the planner's."""
+    folder = start_folder(workspace.root)
+    record = read_record(folder / START_NAME, StartRecord)
+    if record.kind == "encoder":
+        return replace(_made(workspace, options), start=record.digest)
+    names = [network.configuration for network in record.networks]
+    try:
+        made = plan_after(
+            read_plan(folder / workspace.plan.name),
+            names,
+            read_record(workspace.fingerprint, Fingerprint),
+            options.budget,
+        )
+    except ValueError as error:
+        raise AutosegError.at(f"--from {record.source}", str(error), "give a model of images like these") from error
+    return replace(made, start=record.digest)
 
 
 def _made(workspace: Workspace, options: PlanOptions) -> Plan:
