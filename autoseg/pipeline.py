@@ -94,7 +94,7 @@ def plan_and_train(
             if plan.configuration(name).previous is None:
                 preprocessed(workspace, name)
     results = train_networks(job, trainings)
-    selection = select(job, [result for result in results if result.fold in folds])
+    selection = select(job, [each for each in results if each.configuration in names and each.fold in folds])
     with logged_step(workspace.run_log, "report"):
         page = report(workspace)
     job.ledger.save()
