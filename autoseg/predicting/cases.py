@@ -10,6 +10,8 @@ import torch
 
 from autoseg.core.errors import AutosegError, ResourceError
 from autoseg.core.files import write_atomically
+from autoseg.core.quality import CaseQuality
+from autoseg.core.quality import estimate as estimate_quality
 from autoseg.core.records import write_record
 from autoseg.core.runtime import digest_file, say
 from autoseg.datasets.apart import load_image_apart
@@ -21,10 +23,13 @@ from autoseg.imaging.volume import Volume
 from autoseg.learning.ensemble import Sink
 from autoseg.learning.inference import LabelMap, PreparedCase, Segmenter, memory_errors
 from autoseg.learning.model_files import LoadedModel, foreground_names, plan_outputs
+from autoseg.learning.observation import Watch
 from autoseg.learning.source import Tally
+from autoseg.learning.trust import Trust
 from autoseg.learning.unlike import unlike_training
 from autoseg.predicting.costs import peak_memory_bytes
 from autoseg.predicting.files import digest_of_input, finished, has_probabilities, probabilities_record_path
+from autoseg.predicting.observing import Seen, has_observation, observation_of, seen, write_observation
 from autoseg.predicting.output import Destination, Format, write_label_map, write_measurements
 from autoseg.predicting.records import CasePrediction, FailedCase
 
@@ -45,6 +50,8 @@ class Job:
         probabilities: are written, too.
         strict: an image unlike the training data fails.
         max_ram_bytes: ceiling of this process; None for none.
+        trust: tempers probabilities and foresees Dice.
+        observations: what was seen of each case is kept, to learn from once its reference is known.
 
     """
 
@@ -57,6 +64,8 @@ class Job:
     probabilities: bool = False
     strict: bool = False
     max_ram_bytes: int | None = None
+    trust: Trust = field(default_factory=Trust)
+    observations: bool = False
 
     def destination(self, case: InputCase) -> Destination:
         """Return where the files of a case go."""
@@ -108,6 +117,7 @@ class Segmented:
     predicting_seconds: float
     estimate: Estimate
     tally: Tally
+    seen: Seen | None = None
 
 
 @contextmanager
@@ -129,7 +139,7 @@ def read_case(job: Job, case: InputCase, needed_bytes: int) -> Ready | CasePredi
     with as_failure(case):
         digest = digest_of_input(case)
         record = finished(job.destination(case), digest, job.digest)
-        if record is not None and (not job.probabilities or _has_probabilities(job, case)):
+        if record is not None and _has_all(job, case):
             return record
         if job.max_ram_bytes is not None and needed_bytes > job.max_ram_bytes:
             raise ResourceError.at(
@@ -153,15 +163,22 @@ def read_case(job: Job, case: InputCase, needed_bytes: int) -> Ready | CasePredi
     )
 
 
-def _has_probabilities(job: Job, case: InputCase) -> bool:
-    return has_probabilities(probabilities_record_path(job.output, case), job.digest)
+def _has_all(job: Job, case: InputCase) -> bool:
+    """Tell whether what was asked for besides the label map is there."""
+    if job.probabilities and not has_probabilities(probabilities_record_path(job.output, case), job.digest):
+        return False
+    return not job.observations or has_observation(job.output, case.name, job.digest)
 
 
 def segment_case(job: Job, segmenter: Segmenter, ready: Ready, estimate: Estimate) -> Segmented:
     """Predict a case, writing its probabilities as they are made."""
     tally, started = Tally(), time.monotonic()
+    plan = segmenter.plan
+    watched = job.observations or job.trust.quality is not None
+    watch = Watch(plan_outputs(plan), plan.target, sampling=job.observations) if watched else None
     with as_failure(ready.case):
-        label_map = _label_map(job, segmenter, ready, tally)
+        label_map = _label_map(job, segmenter, ready, (tally, watch))
+        found = None if watch is None else seen(watch, ready.prepared)
     taken = time.monotonic() - started
     return Segmented(
         case=ready.case,
@@ -173,12 +190,14 @@ def segment_case(job: Job, segmenter: Segmenter, ready: Ready, estimate: Estimat
         predicting_seconds=taken,
         estimate=estimate,
         tally=tally,
+        seen=found,
     )
 
 
-def _label_map(job: Job, segmenter: Segmenter, ready: Ready, tally: Tally) -> LabelMap:
+def _label_map(job: Job, segmenter: Segmenter, ready: Ready, told: tuple[Tally, Watch | None]) -> LabelMap:
+    tally, watch = told
     if not job.probabilities:
-        return segmenter.segment(ready.prepared, tally=tally)
+        return segmenter.segment(ready.prepared, None, tally, watch)
     plan, found = segmenter.plan, []
     path = probabilities_record_path(job.output, ready.case).with_suffix(".b2nd")
     path.with_suffix(".json").unlink(missing_ok=True)
@@ -186,8 +205,14 @@ def _label_map(job: Job, segmenter: Segmenter, ready: Ready, tally: Tally) -> La
 
     def fill(temporary: Path) -> None:
         writer = ProbabilityWriter(temporary, ready.prepared.members[0].mapping, outputs, plan.target)
-        sink = Sink(take=writer.take, begin=writer.begin, dtype=torch.float16, levels=LEVELS)
-        found.append(segmenter.segment(ready.prepared, sink, tally))
+        sink = Sink(
+            take=writer.take,
+            begin=writer.begin,
+            dtype=torch.float16,
+            levels=LEVELS,
+            temperatures=job.trust.temperatures,
+        )
+        found.append(segmenter.segment(ready.prepared, sink, tally, watch))
         writer.finish()
 
     write_atomically(path, fill)
@@ -203,6 +228,18 @@ def _label_map(job: Job, segmenter: Segmenter, ready: Ready, tally: Tally) -> La
     return found[0]
 
 
+def _judge(job: Job, segmented: Segmented) -> CaseQuality | None:
+    """Keep what was seen of a case if that is wanted, and return what it lets foresee."""
+    if segmented.seen is None:
+        return None
+    case = (segmented.case.name, job.digest)
+    grid, plan = segmented.image.grid, job.segmenter.plan
+    observation = observation_of(case, plan, segmented.label_map, grid.spacing_mm, segmented.seen)
+    if job.observations:
+        write_observation(job.output, observation, segmented.seen.observed)
+    return None if job.trust.quality is None else estimate_quality(job.trust.quality, observation)
+
+
 def finish_case(job: Job, segmented: Segmented) -> CasePrediction:
     """Write a label map and, last, the record that says that the case is finished."""
     with as_failure(segmented.case):
@@ -212,6 +249,7 @@ def finish_case(job: Job, segmented: Segmented) -> CasePrediction:
         write_label_map(to, label_map, image, labels)
         measurements = () if job.model is None else measure(label_map, image.grid, labels, image.array)
         write_measurements(to, labels, measurements)
+        quality = _judge(job, segmented)
         stored = probabilities_record_path(job.output, case).relative_to(job.output)
         record = CasePrediction(
             case=case.name,
@@ -229,6 +267,7 @@ def finish_case(job: Job, segmented: Segmented) -> CasePrediction:
             windows=segmented.tally.windows,
             windows_skipped=segmented.tally.skipped,
             probabilities=stored.as_posix() if job.probabilities else None,
+            quality=quality,
         )
         write_record(to.record, record)
     for warning in segmented.warnings:

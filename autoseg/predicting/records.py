@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from autoseg.core.quality import CaseQuality
 from autoseg.imaging.measurements import Measurement
 from autoseg.imaging.nifti_write import DISCLAIMER
 
@@ -22,7 +23,8 @@ class CasePrediction:
     `output_digest` is the SHA-256 of the file, "" where an older version wrote the record. `estimated_seconds` and
     `estimated_bytes`, of the whole process, were said before the case began; `peak_memory_bytes` is the most that the
     process ever held. Of `windows`, `windows_skipped` took no network, because it had seen the same window before.
-    `probabilities` is the record of the stored ones, relative to the output folder.
+    `probabilities` is the record of the stored ones, relative to the output folder. `quality` is foreseen, None for a
+    model that foresees none.
     """
 
     schema: ClassVar[str] = "autoseg.case-prediction/1"
@@ -42,6 +44,7 @@ class CasePrediction:
     windows: int | None = None
     windows_skipped: int | None = None
     probabilities: str | None = None
+    quality: CaseQuality | None = None
     use: str = DISCLAIMER
 
 
@@ -56,7 +59,10 @@ class FailedCase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictionRecord:
-    """Everything one call of `predict` did; `skipped` cases were finished before with the same input and model."""
+    """Everything one call of `predict` did; `skipped` cases were finished before with the same input and model.
+
+    `look_at` names the cases whose quality is foreseen to be low, the worst first.
+    """
 
     schema: ClassVar[str] = "autoseg.prediction/1"
 
@@ -71,6 +77,7 @@ class PredictionRecord:
     cases: tuple[CasePrediction, ...]
     skipped: tuple[str, ...]
     failed: tuple[FailedCase, ...]
+    look_at: tuple[str, ...] = ()
     use: str = DISCLAIMER
 
 

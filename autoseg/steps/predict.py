@@ -7,7 +7,7 @@ from pathlib import Path
 from autoseg.core.errors import AutosegError, PartialError
 from autoseg.core.files import write_text
 from autoseg.core.records import read_record, write_record
-from autoseg.core.runtime import digest_bytes, digest_file, free_memory_bytes
+from autoseg.core.runtime import digest_bytes, digest_file, free_memory_bytes, say
 from autoseg.core.selection import JOINED
 from autoseg.core.workspace import Workspace
 from autoseg.datasets.dataset import Dataset, Folds
@@ -18,10 +18,12 @@ from autoseg.learning.machine import choose_device
 from autoseg.learning.model_files import find_model, load_network, load_networks
 from autoseg.learning.nnunet_folder import is_nnunet
 from autoseg.learning.presets import PresetName, ready_model
+from autoseg.learning.trust import load_trust
 from autoseg.predicting.cases import Job, Outcome
 from autoseg.predicting.costs import resident_bytes
 from autoseg.predicting.files import refuse_overwriting, remove_others
 from autoseg.predicting.line import predict_cases
+from autoseg.predicting.observing import look_at, look_lines
 from autoseg.predicting.output import Format
 from autoseg.predicting.records import PredictionRecord, measurements_csv
 from planners.plan import Plan
@@ -70,9 +72,10 @@ def predict(options: PredictOptions) -> PredictionRecord:
     model = load_networks(options.model, device, options.configurations)
     cases = find_inputs(places, len(model.plan.channels))
     segmenter = ready_model(model, options.preset, options.mirror)
+    trust = load_trust(options.model, model)
     job = Job(
         segmenter=segmenter,
-        digest=_digest_with(f"{model.digest} {options.reading}", segmenter),
+        digest=_digest_with(f"{model.digest} {options.reading} {trust.digest}".rstrip(), segmenter),
         output=options.output,
         model=model,
         format=options.format,
@@ -80,6 +83,7 @@ def predict(options: PredictOptions) -> PredictionRecord:
         probabilities=options.probabilities,
         strict=options.strict,
         max_ram_bytes=options.max_ram_bytes or _default_ceiling_bytes(),
+        trust=trust,
     )
     refuse_overwriting(job.destination(case) for case in cases)
     outcome = predict_cases(job, cases)
@@ -96,9 +100,12 @@ def predict(options: PredictOptions) -> PredictionRecord:
         cases=tuple(outcome.cases[case.name] for case in cases if case.name in outcome.cases),
         skipped=tuple(outcome.skipped),
         failed=tuple(outcome.failed),
+        look_at=look_at(tuple(outcome.cases.values())),
     )
     write_text(options.output / "measurements.csv", measurements_csv(record.cases, model.plan.channels))
     write_record(options.output / "prediction.json", record)
+    for line in look_lines(record.cases):
+        say(line)
     _refuse_failures(outcome, len(cases), options.output)
     return record
 
@@ -137,6 +144,7 @@ def predict_validation(workspace: Workspace, configuration: str, fold: int, devi
         output=output,
         max_ram_bytes=_default_ceiling_bytes(),
         reading=dataset.reading,
+        observations=True,
     )
     remove_others(output, cases)
     outcome = predict_cases(job, cases)
