@@ -17,6 +17,7 @@ from autoseg.datasets import (
     layout_nnunet,
     layout_pattern,
     layout_suffix,
+    layout_zarr,
 )
 from autoseg.datasets.arrangement import Arrangement, shown
 from autoseg.datasets.dataset import Inference
@@ -33,6 +34,7 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
         "pattern": layout_pattern.read,
         "DICOM": layout_dicom.read,
         "given": layout_given.read,
+        "OME-Zarr": layout_zarr.read,
         "Decathlon": layout_decathlon.read,
         "nnU-Net": layout_nnunet.read,
         "BIDS": layout_bids.read,

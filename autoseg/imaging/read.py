@@ -21,7 +21,7 @@ from autoseg.imaging.raster import read_raster, read_raster_header, read_raster_
 from autoseg.imaging.reading import STRICT, ReadOptions
 from autoseg.imaging.tiff import read_tiff, read_tiff_header, read_tiff_label
 from autoseg.imaging.volume import Volume
-from autoseg.imaging.zarr_file import read_zarr, read_zarr_header
+from autoseg.imaging.zarr_file import LABELS, ZARR_ENDING, read_zarr, read_zarr_header
 
 __all__ = [
     "IMAGE_ENDINGS",
@@ -90,10 +90,14 @@ CHECKED_BY_US = frozenset({"nifti", "analyze", "array", "zarr"})
 def ending_of(path: Path) -> str:
     """Return the known ending of a file name in lower case, or "" when it is not an image's.
 
-    >>> ending_of(Path("case_1.5.NII.gz")), ending_of(Path("notes.txt"))
-    ('.nii.gz', '')
+    A label image in the group `labels` of an OME-Zarr image is an OME-Zarr, too.
+
+    >>> ending_of(Path("case_1.5.NII.gz")), ending_of(Path("notes.txt")), ending_of(Path("a.zarr/labels/cells"))
+    ('.nii.gz', '', '.zarr')
 
     """
+    if path.parent.name == LABELS and path.parent.parent.name.lower().endswith(ZARR_ENDING):
+        return ZARR_ENDING
     name = path.name.lower()
     return max((ending for ending in IMAGE_ENDINGS if name.endswith(ending) and name != ending), key=len, default="")
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import zarr
 
 ZARR_ENDING = ".zarr"
+LABELS = "labels"
 _MEND = "copy or export it again"
 _METADATA_LIMIT_BYTES = 16 << 20
 _MOST_CHUNKS = 10_000_000
@@ -105,6 +106,26 @@ def read_zarr(path: Path, options: ReadOptions = STRICT) -> Volume:
         ordered = values.transpose(image.order).reshape(image.channels, *image.grid.shape)
         array = np.ascontiguousarray(ordered.astype(image.returned, copy=False))
     return Volume(array=array, grid=image.grid, channel_names=image.channel_names, notes=notes)
+
+
+def label_groups(path: Path) -> tuple[str, ...]:
+    """Return the names of the label images that an OME-Zarr image holds in its group `labels`; () if it has none.
+
+    Raises:
+        AutosegError: the group is damaged, or names something that is not in it.
+
+    """
+    group = path / LABELS
+    if not any((group / name).is_file() for name in ("zarr.json", ".zattrs")):
+        return ()
+    with _damage_named(group):
+        attributes = _attributes(group)
+        names = attributes.get("ome", attributes).get("labels") or ()
+        for name in names:
+            single = isinstance(name, str) and PurePosixPath(name).name == name not in ("", "..") and "\\" not in name
+            if not single or not (group / name).is_dir() or (group / name).is_symlink():
+                raise AutosegError.at(group, f"names {json.dumps(name)[:60]}, which is no label image in it", _MEND)
+    return tuple(names)
 
 
 # ----------------------------------------------------------------------------------------------- metadata

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from autoseg.core.errors import AutosegError, ResourceError
+from autoseg.core.errors import AutosegError, FullDiskError
 from autoseg.core.files import copy_file
 from autoseg.core.records import write_record
 from autoseg.core.runtime import progress
@@ -108,7 +108,7 @@ def mend(folder: Path, output: Path, options: Options, known: Mapping[str, CaseF
         changes = len(copy.changed)
         try:
             kept[case.name] = _mended_case(copy, case)
-        except ResourceError:  # not the case's fault
+        except FullDiskError:  # not the case's fault
             raise
         except AutosegError as error:
             _taken_back(copy, changes)
@@ -264,7 +264,8 @@ def _with_label_values(
 def _with_ending(name: str, ending: str) -> str:
     path = PurePosixPath(name)
     own = ending_of(Path(name))
-    return name if own == ending else str(path.with_name(path.name[: len(path.name) - len(own)] + ending))
+    stem = path.name[: len(path.name) - len(own)] if path.name.lower().endswith(own) else path.name
+    return name if own == ending else str(path.with_name(stem + ending))
 
 
 def _copied(copy: _Copy, name: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 from autoseg.core.errors import AutosegError
 from autoseg.datasets.inputs import find_inputs
 from autoseg.datasets.options import Options, parse_spacing
+from autoseg.datasets.read_case import read_case
 from autoseg.datasets.understand import study
 from autoseg.imaging.geometry import corner_displacement_voxels
 from autoseg.imaging.read import is_image, read_header, read_image, read_label
@@ -283,3 +284,57 @@ def test_zarr_folders_are_cases(tmp_path):
     assert [case.name for case in find_inputs([place], 1)] == ["a", "b", "c"]
     assert [case.name for case in find_inputs([place / "b.ome.zarr"], 1)] == ["b"]
     np.testing.assert_array_equal(read_label(place / "a.ome.zarr").array[0], values(dtype=np.uint8))
+
+
+def labelled_zarr(path, names, version):
+    """Write an image with label images inside of it; the value of each is its number in `names`."""
+    ome_zarr(path, values(dtype=np.uint8), version=version)
+    for number, name in enumerate(names, start=1):
+        mask = np.ones((4, 5, 6), np.uint8)
+        mask[number:] = 0 if len(names) == 1 else 1
+        ome_zarr(path / "labels" / name, mask * number, version=version)
+    (path / "labels").mkdir(exist_ok=True)
+    plain, new = {"labels": list(names)}, {"zarr_format": 3, "node_type": "group"}
+    text = plain if version == "0.4" else {**new, "attributes": {"ome": {"version": "0.5", **plain}}}
+    file = path / "labels" / (".zattrs" if version == "0.4" else "zarr.json")
+    file.write_text(json.dumps(text), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_labels_inside_a_zarr_are_its_references(tmp_path, version):
+    pytest.importorskip("zarr")
+    for name in ("a", "b"):
+        labelled_zarr(tmp_path / "set" / f"{name}.ome.zarr", ("cells",), version)
+    ome_zarr(tmp_path / "set" / "new.ome.zarr", values(dtype=np.uint8), version=version)
+    found = study(tmp_path / "set", Options(allow_missing_chunks=True), {})
+    dataset = found.dataset
+    assert [finding for finding in found.findings if finding.severity == "error"] == []
+    assert (dataset.layout, dataset.reference_kind) == ("OME-Zarr", "map")
+    assert [case.references for case in dataset.cases] == [
+        ("a.ome.zarr/labels/cells",),
+        ("b.ome.zarr/labels/cells",),
+    ]
+    assert [case.name for case in dataset.test_cases] == ["new"]
+    label = read_case(dataset, dataset.cases[0]).label
+    assert label[0].min() == 1
+    assert label[1].max() == 0
+
+
+def test_several_labels_inside_a_zarr_are_structures(tmp_path):
+    pytest.importorskip("zarr")
+    labelled_zarr(tmp_path / "set" / "a.zarr", ("nuclei", "cells"), "0.4")
+    labelled_zarr(tmp_path / "set" / "b.zarr", ("nuclei",), "0.4")
+    dataset = study(tmp_path / "set", Options(allow_missing_chunks=True), {}).dataset
+    assert [label.name for label in dataset.labels] == ["cells", "nuclei"]
+    assert dataset.cases[1].references == ("", "b.zarr/labels/nuclei")
+
+
+@pytest.mark.parametrize("name", ["../../outside", "/etc", "..", "", "absent", 5, "a\\b"])
+def test_labels_that_lie_elsewhere_are_refused(tmp_path, name):
+    pytest.importorskip("zarr")
+    path = labelled_zarr(tmp_path / "set" / "a.zarr", ("cells",), "0.4")
+    ome_zarr(tmp_path / "outside", values(dtype=np.uint8), version="0.4")
+    (path / "labels" / ".zattrs").write_text(json.dumps({"labels": [name]}), encoding="utf-8")
+    with pytest.raises(AutosegError, match="which is no label image in it"):
+        study(tmp_path / "set", Options(), {})
