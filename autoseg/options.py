@@ -66,6 +66,9 @@ class PlanAndTrainOptions:
     steps: int | None = None
     """Training steps per network, instead of a budget; makes runs repeatable to the last bit on a CPU."""
 
+    start_from: Annotated[Path | None, Parameter(name="--from")] = None
+    """A model to begin with (its labels and channels may be others), or a file with a self-supervised encoder."""
+
     seed: int = 0
     """Seed of folds, initial weights, sampling and augmentation."""
 
@@ -83,6 +86,7 @@ class PlanAndTrainKeywords(TypedDict, total=False):
     folds: str
     recipe: str
     steps: int | None
+    start_from: Path | None
     seed: int
     force: bool
 
@@ -134,6 +138,9 @@ class TrainCommand:
 
     device: Device = "auto"
     """Where to train; auto takes a GPU if there is one."""
+
+    start_from: Annotated[Path | None, Parameter(name="--from")] = None
+    """A model to begin with, or a file with an encoder; the plan is made anew for it."""
 
     seed: int = 0
     """Seed of initial weights, sampling and augmentation."""

@@ -31,6 +31,7 @@ from autoseg.options import (
     share_budget,
 )
 from autoseg.selecting import select
+from autoseg.steps.begin import begin
 from autoseg.steps.plan import PlanOptions
 from autoseg.steps.report import report
 from autoseg.steps.train import machine_of
@@ -84,7 +85,10 @@ def plan_and_train(
         networks = network_count(workspace, wanted, folds)
         per_network = share_budget(job.budget.budget, networks)
         machine_of(workspace, job.device)
-        plan = planned(workspace, PlanOptions(recipe=options.recipe, budget=per_network))
+        if options.start_from is not None:
+            begin(workspace, options.start_from, wanted, folds)
+        begun = options.start_from is not None
+        plan = planned(workspace, PlanOptions(recipe=options.recipe, budget=per_network, begun=begun))
         say_if_too_short(workspace, plan, per_network, networks)
         names = chosen_configurations(plan, wanted)
         trainings = networks_to_train(plan, names, folds, split_count(workspace))

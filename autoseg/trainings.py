@@ -14,7 +14,7 @@ from autoseg.core.runtime import logged_step, say
 from autoseg.core.scores import Scores
 from autoseg.core.workspace import Workspace
 from autoseg.datasets.dataset import Folds
-from autoseg.groundwork import chosen_configurations, folded, forget_stop, forget_training, preprocessed
+from autoseg.groundwork import chosen_configurations, folded, forget_stop, forget_training, planned, preprocessed
 from autoseg.learning.machine import choose_device
 from autoseg.learning.model_files import plan_inputs, plan_outputs
 from autoseg.learning.validation import VALIDATION_SHARE
@@ -27,7 +27,9 @@ from autoseg.options import (
     parse_configurations,
     share_budget,
 )
+from autoseg.steps.begin import begin
 from autoseg.steps.evaluate import score_validation
+from autoseg.steps.plan import PlanOptions
 from autoseg.steps.predict import predict_validation
 from autoseg.steps.select import ensembles_of
 from autoseg.steps.train import TrainingRecord, TrainOptions, machine_of, train, write_model
@@ -253,12 +255,16 @@ def train_one(workspace: Workspace, options: TrainCommand) -> TrainingRecord:
         StoppedError: a signal asked to stop; the next call goes on from there.
 
     """
-    plan = read_plan(workspace.plan)
-    names = chosen_configurations(plan, parse_configurations(options.configuration or "auto"))
+    wishes = parse_configurations(options.configuration or "auto")
     device = choose_device(options.device)
     chosen = choose_budget(options.budget, options.steps, has_gpu=device.type != "cpu")
     say(f"device {device.type}, budget {chosen.because}")
     folds = folded(workspace, FoldChoice(count=None, numbers=(options.fold,)), options.seed)
+    plan = read_plan(workspace.plan)
+    if options.start_from is not None:
+        begin(workspace, options.start_from, wishes, folds)
+        plan = planned(workspace, PlanOptions(recipe=plan.recipe, budget=chosen.budget, begun=True))
+    names = chosen_configurations(plan, wishes)
     wanted = networks_to_train(plan, names, folds, split_count(workspace))
     say_what_comes_before(wanted, names, folds)
     ledger = Ledger(workspace.budget, None, 0.0)  # never saved: a step called by hand is outside any job's time
@@ -266,7 +272,7 @@ def train_one(workspace: Workspace, options: TrainCommand) -> TrainingRecord:
     forget_stop(workspace)
     sweep_temporaries(workspace.root)
     for name, fold in wanted:
-        if (name, fold) != wanted[-1]:
+        if (name, fold) != wanted[-1] or options.start_from is not None:
             preprocessed(workspace, name)
         record = _trained_by_hand(job, name, fold, share_budget(chosen.budget, len(wanted)))
         if record.asked_to_finish:

@@ -5,16 +5,18 @@ Others begin with the mean over the model's channels; where no name agrees it is
 channels gives what it gave in the model.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from autoseg.core.errors import AutosegError
-from autoseg.core.starts import Started
-from autoseg.learning.model_files import foreground_names, label_values
+from autoseg.core.starts import START_NAME, Started, StartRecord
+from autoseg.learning.model_files import PLAN_NAME, foreground_names, label_values
 from autoseg.learning.network import UNet
 from planners.fine_tuning import matched_channels
 from planners.plan import Plan
@@ -183,7 +185,8 @@ def _heads(
 def _encoder_alone(given: Given, fresh: Mapping[str, Tensor]) -> Beginning:
     """Return a network whose encoder begins with the given one and whose decoder is drawn."""
     stem = _stem_name(fresh)
-    taken, adapted = {}, ()
+    taken: dict[str, Tensor] = {}
+    adapted: tuple[str, ...] = ()
     for name, tensor in fresh.items():
         if not name.startswith(_ENCODER):
             continue
@@ -204,3 +207,30 @@ def _encoder_alone(given: Given, fresh: Mapping[str, Tensor]) -> Beginning:
         ignored=(*ignored[:3], *more),
     )
     return Beginning(weights={**fresh, **taken}, started=started)
+
+
+def read_given(folder: Path, configuration: str, fold: int) -> Given:
+    """Return the weights in a workspace's `start/` that a training begins with.
+
+    Raises:
+        AutosegError: they are missing or damaged, or the model has no network of this configuration.
+
+    """
+    from safetensors.torch import load
+
+    from autoseg.core.plans import read_plan
+    from autoseg.core.records import read_record
+
+    record = read_record(folder / START_NAME, StartRecord)
+    network = record.network(configuration, fold)
+    if network is None:
+        has = ", ".join(dict.fromkeys(each.configuration for each in record.networks))
+        raise AutosegError.at(
+            f"--from {record.source}", f"no network {configuration}, it has {has}", "train one of these"
+        )
+    path = folder / network.file
+    data = path.read_bytes() if path.is_file() else b""
+    if hashlib.sha256(data).hexdigest() != network.sha256:
+        raise AutosegError.at(path, "missing or not what was copied", "give --from with the model again")
+    plan = read_plan(folder / PLAN_NAME) if record.kind == "model" else None
+    return Given(source=record.source, sha256=network.sha256, weights=load(data), plan=plan)

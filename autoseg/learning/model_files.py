@@ -5,13 +5,13 @@ built from the plan by a literal mapping.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from autoseg.core.errors import AutosegError
 from autoseg.core.files import write_bytes
@@ -116,9 +116,14 @@ class TrainedNetwork:
 
 def weights_bytes(module: nn.Module) -> bytes:
     """Return the module's weights as safetensors bytes, the same for the same weights."""
+    return tensors_bytes(module.state_dict())
+
+
+def tensors_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    """Return named tensors as safetensors bytes, the same for the same tensors."""
     from safetensors.torch import save
 
-    return save({name: tensor.detach().cpu().contiguous() for name, tensor in sorted(module.state_dict().items())})
+    return save({name: tensor.detach().cpu().contiguous() for name, tensor in sorted(tensors.items())})
 
 
 def save_network(folder: Path, trained: TrainedNetwork) -> NetworkFile:

@@ -16,7 +16,7 @@ _PARTS = MappingProxyType({"conv": 0, "norm": 1})
 _ALIASES = re.compile(r"(^decoder\.encoder\.|\.all_modules\.)")  # a second name of a tensor that has another
 
 
-def _rename(name: str) -> str | None:
+def our_name(name: str) -> str | None:
     """Return our name of nnU-Net's parameter `name`, None if it is only an alias of another."""
     if _ALIASES.search(name):
         return None
@@ -71,7 +71,7 @@ def load_nnunet_weights(network: UNet, weights: Mapping[str, Tensor]) -> None:
         RuntimeError: a tensor is missing or has another shape.
 
     """
-    renamed = {ours: tensor for name, tensor in weights.items() if (ours := _rename(name)) is not None}
+    renamed = {ours: tensor for name, tensor in weights.items() if (ours := our_name(name)) is not None}
     heads = sorted({int(name.split(".")[1]) for name in renamed if name.startswith("heads.")})
     if len(network.heads) == 1 and len(heads) > 1:
         for kind in ("weight", "bias"):

@@ -16,6 +16,7 @@ from autoseg.core.files import locked
 from autoseg.core.plans import read_plan
 from autoseg.core.records import encode, read_record, write_record
 from autoseg.core.runtime import digest_bytes, digest_file, say
+from autoseg.core.starts import start_folder
 from autoseg.core.stopping import Wish, stop_on_request
 from autoseg.core.version import VERSION
 from autoseg.core.workspace import Workspace
@@ -23,8 +24,10 @@ from autoseg.datasets.dataset import Fold, Folds
 from autoseg.imaging.store import CaseStore
 from autoseg.learning.cascade import CascadeSource, cascade_input
 from autoseg.learning.epoch_log import EpochLog
+from autoseg.learning.evidence import health_task
 from autoseg.learning.feeding import Feeder, FeedOptions, MemorySource, as_they_are
-from autoseg.learning.health import act_on, check_health, health_task
+from autoseg.learning.fine_tuning import Beginning, begin_with, read_given
+from autoseg.learning.health import act_on, check_health
 from autoseg.learning.machine import choose_device, measure_machine, training_dtype
 from autoseg.learning.model_files import (
     MODEL_NAME,
@@ -37,6 +40,7 @@ from autoseg.learning.model_files import (
     save_model,
     save_network,
 )
+from autoseg.learning.network import build_network
 from autoseg.learning.sampling import CaseSource
 from autoseg.learning.training import train_network
 from autoseg.learning.training_task import Hooks, TrainingResult, TrainingTask
@@ -191,7 +195,9 @@ def _write(workspace: Workspace, task: TrainingTask, options: TrainOptions, resu
         finished=result.finished,
     )
     with locked(workspace.lock("model")):  # other folds write theirs, and remove what no record names
-        file = replace(save_network(workspace.model, trained), schedule=schedule_text(task, result))
+        started = None if task.beginning is None else task.beginning.started
+        said = schedule_text(task, result) if started is None else f"{started}; {schedule_text(task, result)}"
+        file = replace(save_network(workspace.model, trained), schedule=said, started=started)
         record = _record(task, options, trained, file, result)
         write_record(task.folder / "training.json", record)
         _write_model(workspace, None)
@@ -302,11 +308,15 @@ def _task(workspace: Workspace, plan: Plan, fold: Fold, options: TrainOptions, m
             "train", "neither steps nor seconds, or both", "give --steps or --budget, or plan with --budget none"
         )
     dtype = training_dtype(machine)
+    before = sorted((workspace.root / "training" / (configuration.previous or "-")).glob("fold_*/training.json"))
+    beginning = _beginning(workspace, plan, options)
     parts = (
         encode(configuration),
         encode(fold),
         digest_file(workspace.fingerprint).encode(),
         f"{options.seed} {'up to ' if convergence else ''}{steps} {dtype} {machine.device} {plan.target}".encode(),
+        *(read_record(path, TrainingRecord).network.sha256.encode() for path in before),
+        *([] if beginning is None else [beginning.started.sha256.encode()]),
     )
     return TrainingTask(
         configuration=configuration,
@@ -322,7 +332,19 @@ def _task(workspace: Workspace, plan: Plan, fold: Fold, options: TrainOptions, m
         identity=hashlib.sha256(b"\n".join(parts)).hexdigest(),
         convergence=convergence,
         parts=2 if options.configuration in machine.halved else 1,
+        beginning=beginning,
     )
+
+
+def _beginning(workspace: Workspace, plan: Plan, options: TrainOptions) -> Beginning | None:
+    """Return the weights that the plan wants a network to begin with, None for none."""
+    if not plan.start:
+        return None
+    name = options.configuration
+    given = read_given(start_folder(workspace.root), name, options.fold)
+    torch.manual_seed(options.seed)  # of the parts that are not taken
+    fresh = build_network(plan.configuration(name), plan_inputs(plan, name), plan_outputs(plan))
+    return begin_with(given, fresh, plan, name)
 
 
 def _record(
