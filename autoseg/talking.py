@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from autoseg.core.errors import EXIT_DONE
 from autoseg.core.runtime import say
+from autoseg.core.text import printable
 from autoseg.options import Talk
 
 TALK = Talk()
@@ -21,7 +22,7 @@ def tell(talk: Talk, record: object, text: str) -> None:
 
         sys.stdout.write(encode(record).decode())
     else:
-        sys.stdout.write(f"{text}\n")
+        sys.stdout.write(f"{printable(text)}\n")
 
 
 def next_step(command: str) -> int:

@@ -4,9 +4,12 @@ Unknown, missing and wrong-typed keys are errors that name file and place; NaN a
 """
 
 import dataclasses
+import json
 import math
+import stat
 import types
 import typing
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +22,7 @@ from autoseg.core.files import write_bytes
 T = TypeVar("T")
 
 _MAXIMUM_BYTES = 256 << 20
+_BY_HAND_BYTES = 1 << 18
 _SCHEMA = "schema"
 
 
@@ -45,7 +49,8 @@ def decode(data: bytes, kind: type[T], where: Path | str) -> T:
     """
     try:
         document = msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        _refuse_doubled_keys(data, where)
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise AutosegError.at(where, f"not valid JSON ({error})", "remove the file to have it made anew") from error
     schema = getattr(kind, _SCHEMA, None)
     if isinstance(schema, str):
@@ -67,7 +72,10 @@ def read_record(path: Path, kind: type[T]) -> T:
 
     """
     try:
-        if path.stat().st_size > _MAXIMUM_BYTES:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise AutosegError.at(path, "is no file", "remove it and run the step that makes it")
+        if status.st_size > _MAXIMUM_BYTES:
             raise AutosegError.at(path, "larger than any record", "check that this is the right file")
         data = path.read_bytes()
     except OSError as error:
@@ -78,6 +86,19 @@ def read_record(path: Path, kind: type[T]) -> T:
 def write_record(path: Path, record: object) -> None:
     """Write `record` to `path` atomically."""
     write_bytes(path, encode(record))
+
+
+def _refuse_doubled_keys(data: bytes, where: Path | str) -> None:
+    """Refuse a key that comes twice in one object, in records short enough to have been written by hand."""
+    if len(data) > _BY_HAND_BYTES:
+        return
+
+    def checked(pairs: list[tuple[str, Any]]) -> None:
+        doubled = [key for key, times in Counter(key for key, _ in pairs).items() if times > 1]
+        if doubled:
+            raise AutosegError.at(where, f"key {doubled[0]!a} comes twice", "keep one of them")
+
+    json.loads(data, object_pairs_hook=checked)
 
 
 def _refuse_non_finite(value: object, place: str) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from autoseg.core.definitions import ENDLESS, TOLERANT, Metric, described, title_of
 from autoseg.core.presets import Rules
 from autoseg.core.statistics import CAUTION_PATIENTS, MINIMUM_PATIENTS, Interval, bca_interval, percentile_interval
+from autoseg.core.text import cell
 from planners.fingerprint import Label
 
 OVER_LABELS = "mean over labels"
@@ -203,11 +204,11 @@ def scores_csv(scores: Scores) -> str:
     writer.writerow(("case", "patient", *_COLUMNS, *metrics))
     for case in scores.cases:
         for score in case.labels:
-            plain = (_cell(getattr(score, column)) for column in _COLUMNS)
+            plain = (cell(_cell(getattr(score, column))) for column in _COLUMNS)
             values = (
                 "inf" if m in ENDLESS and (score.missed or score.made_up) else _cell(getattr(score, m)) for m in metrics
             )
-            writer.writerow((case.case, case.patient, *plain, *values))
+            writer.writerow((cell(case.case), cell(case.patient), *plain, *values))
     return text.getvalue()
 
 

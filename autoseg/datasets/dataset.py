@@ -1,6 +1,7 @@
 """A labelled folder, understood: which files form a case, what the channels and labels are called, and why."""
 
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import ClassVar, Literal
 
 from autoseg.imaging.reading import STRICT, ReadOptions
@@ -61,6 +62,28 @@ class Dataset:
     merge_instances: bool = False
     stacks: tuple[tuple[str, ...], ...] = ()
     reading: ReadOptions = STRICT
+
+    def __post_init__(self) -> None:
+        """Refuse cases that would be read outside the folder or written outside the workspace."""
+        for case in (*self.cases, *self.test_cases):
+            if PurePosixPath(case.name).name != case.name or case.name in ("", "..") or "\0" in case.name:
+                msg = f"{case.name!a} is no name of a case"
+                raise ValueError(msg)
+            for name in (*case.images, *case.references):
+                if not is_inside(name):
+                    msg = f"{name!a} of case {case.name} lies outside the dataset"
+                    raise ValueError(msg)
+
+
+def is_inside(name: str) -> bool:
+    """Tell whether a path relative to a folder stays in it, by its name alone; "" is no file and stays.
+
+    >>> is_inside("images/a.nii"), is_inside("../a.nii"), is_inside("/etc/passwd")
+    (True, False, False)
+
+    """
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and "\0" not in name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from autoseg.datasets import (
     layout_zarr,
 )
 from autoseg.datasets.arrangement import Arrangement, shown
-from autoseg.datasets.dataset import Inference
+from autoseg.datasets.dataset import Inference, is_inside
 from autoseg.datasets.description import described
 from autoseg.datasets.listing import Listing, is_series
 from autoseg.datasets.names import LABEL_WORDS, has_word
@@ -59,7 +59,17 @@ def arrange(listing: Listing, options: Options) -> Arrangement:
         found = _by_headers(listing, options)
         if found is None:
             raise
-    return found or _by_headers(listing, options) or _refuse(listing)
+    return _confined(listing, found or _by_headers(listing, options) or _refuse(listing))
+
+
+def _confined(listing: Listing, arrangement: Arrangement) -> Arrangement:
+    """Return the arrangement if all its files lie in the folder: a list of files may name others."""
+    for case in (*arrangement.cases, *arrangement.test_cases):
+        for name in (*case.images, *case.references):
+            if not is_inside(name):
+                mend = "write paths relative to the dataset; nothing outside of it is read"
+                raise AutosegError.at(listing.folder, f"{name!a} lies outside the dataset", mend)
+    return arrangement
 
 
 def _first_that_fits(listing: Listing, options: Options) -> Arrangement | None:

@@ -60,7 +60,8 @@ def list_folder(folder: Path) -> Listing:
         shown = [name for name in files if not name.startswith(".") and Path(name).stem.lower() not in _ASIDE]
         items += [Item(relative / name, name[: len(name) - len(ending_of(Path(name)))]) for name in arrays]
         items += _items(relative, shown) or _series_without_endings(folder, relative, shown)
-        documents += [relative / name for name in shown if Path(name).suffix.lower() in _DOCUMENT_ENDINGS]
+        notes = (name for name in shown if Path(name).suffix.lower() in _DOCUMENT_ENDINGS)
+        documents += [relative / name for name in notes if Path(place, name).is_file()]
         if len(items) > _MAXIMUM_ITEMS:
             raise AutosegError.at(folder, f"more than {_MAXIMUM_ITEMS} images in it", "give the dataset's own folder")
     if not items:
@@ -84,7 +85,8 @@ def matches(path: PurePosixPath, pattern: str) -> bool:
 def _series_without_endings(folder: Path, place: PurePosixPath, names: list[str]) -> list[Item]:
     """Return the folder `place` as a series where its files are DICOM and no name says so; one file is looked at."""
     unknown = sorted(name for name in names if Path(name).suffix.lower() not in _DOCUMENT_ENDINGS)
-    first = next((folder / place / name for name in unknown if name.upper() != "DICOMDIR"), None)
+    files = (folder / place / name for name in unknown if name.upper() != "DICOMDIR")
+    first = next((file for file in files if file.is_file()), None)
     return [Item(place, place.name)] if first is not None and is_dicom(first) else []
 
 

@@ -198,6 +198,7 @@ def _is_candidate(file: Path) -> bool:
         or name in _OTHER_NAMES
         or file.suffix.lower() in _OTHER_ENDINGS
         or file.is_symlink()
+        or not file.is_file()
     )
 
 

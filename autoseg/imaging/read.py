@@ -165,6 +165,8 @@ def read_label(path: Path, options: ReadOptions = STRICT) -> Volume:
 def _family(path: Path) -> str:
     if not path.exists():
         raise AutosegError.at(path, "does not exist", "check the path")
+    if not path.is_file() and not path.is_dir():  # opening a pipe would wait for ever
+        raise AutosegError.at(path, "is a pipe or a device, no file", "take it out of the folder")
     ending = ending_of(path)
     if ending and is_image(path):
         return IMAGE_ENDINGS[ending]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from autoseg.core.quality import CaseQuality
+from autoseg.core.text import cell, printable
 from autoseg.imaging.measurements import Measurement
 from autoseg.imaging.nifti_write import DISCLAIMER
 
@@ -119,13 +120,21 @@ def measurements_csv(cases: Sequence[CasePrediction], channels: Sequence[str]) -
     """Return one row per structure and case; undefined numbers are empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    means = [f"mean_{channel}" for channel in channels]
+    means = [printable(f"mean_{channel}") for channel in channels]
     head = ["case", "structure", "voxels", "volume_ml", "area_mm2", "largest_diameter_mm", "components"]
     writer.writerow([*head, *means, "note"])
     for case in cases:
         for found in case.measurements:
             sizes = (found.volume_ml, found.area_mm2, found.largest_diameter_mm)
             shown = ["" if value is None else f"{value:.6g}" for value in (*sizes, *found.mean_intensities)]
-            row = [case.case, found.label, found.voxels, *shown[:3], found.components, *shown[3:], DISCLAIMER]
+            row = [
+                cell(case.case),
+                cell(found.label),
+                found.voxels,
+                *shown[:3],
+                found.components,
+                *shown[3:],
+                DISCLAIMER,
+            ]
             writer.writerow(row)
     return text.getvalue()
