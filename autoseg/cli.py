@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
-from autoseg import model_commands
+from autoseg import benchmark_command, model_commands
 from autoseg.core.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FINDINGS, EXIT_OUR_ERROR, EXIT_RESOURCES, AutosegError
 from autoseg.core.files import FULL_DISK, NO_MORE_FILES
 from autoseg.core.presets import EvaluateOptions
@@ -297,6 +297,7 @@ def show(place: Path, *, measure: bool = False, talk: Talking = _TALK) -> int:
 app.command(model_commands.verify, sort_key=9.5)
 app.command(model_commands.import_nnunet, sort_key=9.7)
 app.command(model_commands.export, sort_key=9.8)
+app.command(benchmark_command.benchmark, sort_key=9.9)
 
 
 @app.command(sort_key=10)

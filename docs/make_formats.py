@@ -42,7 +42,14 @@ FORMATS = (
     Format(file="runner.json of an exported folder", record="autoseg.runner.record.RunnerRecord"),
     Format(file="model/presets.json", record="autoseg.predicting.records.PresetsRecord"),
     Format(file="validation/CONFIGURATION/fold_K/scores.json", record="autoseg.core.scores.Scores"),
+    Format(
+        file="validation/CONFIGURATION/fold_K/observations/CASE.json",
+        record="autoseg.core.observation.CaseObservation",
+    ),
     Format(file="selection.json", record="autoseg.imaging.selection.Selection"),
+    Format(file="calibration.json, also in model/", record="autoseg.core.calibration.Calibration"),
+    Format(file="quality.json, also in model/", record="autoseg.core.quality.Quality"),
+    Format(file="suspects.json", record="autoseg.core.suspects.Suspects"),
     Format(file="budget.json", record="autoseg.core.ledger.Spent"),
     Format(file="provenance.json", record="autoseg.core.provenance.Provenance"),
     Format(file="prediction.json beside predictions", record="autoseg.predicting.records.PredictionRecord"),
@@ -53,7 +60,8 @@ FORMATS = (
     Format(file="autoseg show --json", record="autoseg.steps.show.ModelCard"),
     Format(file="autoseg verify --json", record="autoseg.verification.Verification"),
     Format(file="autoseg demo --json", record="autoseg.demo.DemoResult"),
-    Format(file="benchmarks/results/*.json of the source code", record="benchmarks.record.BenchmarkRecord"),
+    Format(file="autoseg benchmark --json", record="autoseg.benchmark.BenchmarkRuns"),
+    Format(file="a record of autoseg benchmark", record="autoseg.suites.record.BenchmarkRecord"),
 )
 """Every class with a schema, in the order in which a run makes its file."""
 

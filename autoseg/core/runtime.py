@@ -24,8 +24,10 @@ from typing import TypeVar
 
 import msgspec
 
+from autoseg.core.energy import energy_between, usage
 from autoseg.core.errors import ResourceError
 from autoseg.core.files import append_line
+from autoseg.core.text import printable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -41,6 +43,7 @@ _LOGGED_PACKAGES = ("autoseg", "torch", "numpy", "scipy", "scikit-image", "nibab
 
 def say(line: str) -> None:
     """Write one line for people to stderr, above any progress bar; a log on a full disk loses it, and work goes on."""
+    line = printable(line)  # names from files may hold what moves a terminal's cursor
     with contextlib.suppress(OSError):
         if "tqdm" in sys.modules:
             from tqdm import tqdm
@@ -248,7 +251,10 @@ def digest_file(path: Path) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEntry:
-    """One step that ran: with which arguments (names and values as text), when, for how long, and how it ended."""
+    """One step that ran: with which arguments (names and values as text), when, for how long, and how it ended.
+
+    `processor_s` counts all cores; `energy_j` is what the processors' counters say, None where they cannot be read.
+    """
 
     step: str
     arguments: tuple[tuple[str, str], ...]
@@ -257,6 +263,8 @@ class RunEntry:
     outcome: str
     platform: str
     versions: tuple[tuple[str, str], ...]
+    processor_s: float | None = None
+    energy_j: float | None = None
 
 
 def append_run_log(path: Path, entry: RunEntry) -> None:
@@ -269,6 +277,7 @@ def logged_step(path: Path, step: str, **arguments: object) -> Iterator[None]:
     """Time the block and append it to the run log at `path`, also when it fails."""
     started = time.time()
     clock = time.monotonic()
+    before = usage()
     outcome = "failed"
     try:
         yield
@@ -277,6 +286,7 @@ def logged_step(path: Path, step: str, **arguments: object) -> Iterator[None]:
         outcome = f"{type(error).__name__}: {error}".splitlines()[0][:500]
         raise
     finally:
+        after = usage()
         entry = RunEntry(
             step=step,
             arguments=tuple((name, str(value)) for name, value in arguments.items()),
@@ -285,6 +295,8 @@ def logged_step(path: Path, step: str, **arguments: object) -> Iterator[None]:
             outcome=outcome,
             platform=f"{platform.platform()} python {platform.python_version()}",
             versions=tuple((name, _version(name)) for name in _LOGGED_PACKAGES),
+            processor_s=round(after.processor_s - before.processor_s, 3),
+            energy_j=energy_between(before, after),
         )
         append_run_log(path, entry)
 

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.real_data
 
 def test_every_case_has_its_published_result(datasets_dir: Path) -> None:
     names = case_names(datasets_dir / "msd-hippocampus")
-    assert names == tuple(case.case for case in published("plain"))
+    assert names == tuple(published("plain"))
     assert len(make_split(names).train) == 150
 
 
