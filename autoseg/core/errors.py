@@ -33,6 +33,10 @@ class ResourceError(AutosegError):
     exit_code = EXIT_RESOURCES
 
 
+class FullDiskError(ResourceError):
+    """No room for a file; nothing that would follow finds any either."""
+
+
 class PartialError(AutosegError):
     """Some cases failed; the others are done and their files are complete."""
 

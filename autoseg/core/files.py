@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
-from autoseg.core.errors import AutosegError, ResourceError
+from autoseg.core.errors import AutosegError, FullDiskError, ResourceError
 
 TEMPORARY_PREFIX = ".tmp-"
 _MINIMUM_FREE_BYTES = 64 << 20
@@ -49,7 +49,8 @@ def write_atomically(
     be written, 0 if nobody knows.
 
     Raises:
-        ResourceError: the disk is full or the folder cannot be written.
+        FullDiskError: the disk is full.
+        ResourceError: the folder cannot be written, or what was read back is not what was written.
 
     """
     _room(path, expected_bytes)
@@ -64,7 +65,7 @@ def write_atomically(
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise ResourceError.at(path, f"could not be written ({error})", "check space and permissions") from error
+        raise _not_written(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -127,7 +128,7 @@ def append_line(path: Path, line: str) -> None:
             handle.flush()
             os.fsync(handle.fileno())
     except OSError as error:
-        raise ResourceError.at(path, f"could not be written ({error})", "check space and permissions") from error
+        raise _not_written(path, error) from error
 
 
 def sweep_temporaries(folder: Path) -> tuple[Path, ...]:
@@ -154,7 +155,7 @@ def locked(path: Path, *, refusal: AutosegError | None = None) -> Iterator[None]
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = path.open("ab")
     except OSError as error:
-        raise ResourceError.at(path, f"could not be written ({error})", "check space and permissions") from error
+        raise _not_written(path, error) from error
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX if refusal is None else fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -175,6 +176,12 @@ def file_name(name: str, ending: str) -> str:
     if len(encoded) <= room:
         return name + ending
     return f"{encoded[: room - 13].decode(errors='ignore')}-{hashlib.sha256(encoded).hexdigest()[:12]}{ending}"
+
+
+def _not_written(path: Path, error: OSError) -> ResourceError:
+    short = error.errno is None  # a library wrote less than it was given, and only reading it again told
+    kind = FullDiskError if short or error.errno in FULL_DISK else ResourceError
+    return kind.at(path, f"could not be written ({error})", "check space and permissions")
 
 
 def _with_digest(digest: bytes) -> Callable[[Path], None]:
@@ -201,7 +208,7 @@ def _room(path: Path, expected_bytes: int) -> None:
     wanted_bytes = max(_MINIMUM_FREE_BYTES, int(_FREE_FACTOR * expected_bytes))
     if free_bytes < wanted_bytes:
         what = f"less than {wanted_bytes >> 20} MiB free on this disk"
-        raise ResourceError.at(path, what, "free some space and run again")
+        raise FullDiskError.at(path, what, "free some space and run again")
 
 
 @cache

@@ -5,6 +5,7 @@ int32 (n, 3) and NAME.json, written last: a case with its record is complete. Na
 they are too long for a file.
 """
 
+import errno
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -240,7 +241,7 @@ def _write_array(path: Path, array: Shaped[np.ndarray, "lead z y x"], patch: Sha
                 cparams=_COMPRESSION,
             )
         except RuntimeError as error:  # its word for a full disk
-            raise OSError(str(error)) from error
+            raise OSError(errno.ENOSPC, str(error)) from error
 
     def verify(temporary: Path) -> None:
         try:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from autoseg.core.errors import AutosegError
+from autoseg.core.errors import AutosegError, FullDiskError
 from autoseg.core.runtime import progress, say
 from autoseg.datasets.inputs import InputCase
 from autoseg.learning.inference import Segmenter
@@ -241,5 +241,7 @@ class _Line:
         return self._job.max_ram_bytes is None or needed <= self._job.max_ram_bytes
 
     def _fail(self, case: InputCase, error: AutosegError) -> None:
+        if isinstance(error, FullDiskError):
+            raise error  # the others would fare no better
         say(f"{case.name}: failed: {error}")
         self.outcome.failed.append(FailedCase(case=case.name, inputs=tuple(map(str, case.images)), error=str(error)))

@@ -52,7 +52,7 @@ def test_a_full_disk_while_a_case_is_stored_is_one_line_and_leaves_no_file(tmp_p
     said = limited(
         kib << 10, lambda: write_case(tmp_path, case("a", shape=shape), image, label, (np.zeros((9, 3), np.int32),))
     )
-    assert said.startswith("ResourceError: "), said
+    assert said.startswith("FullDiskError: "), said
     assert "a.image.b2nd: could not be written" in said
     assert list(tmp_path.iterdir()) == []
 
