@@ -163,7 +163,8 @@ def train_and_predict(
         # Its planner sets as many threads as loaders, so that 0 makes it fail (2.8.1); elsewhere 0 saves processes.
         peer.call(["plan", "-d", number, "-pl", training.planner, "--no_pp", "-npfp", "1", "-c", "2d"], loaders=1)
         write_text(plans, json.dumps(edited(json.loads(plans.read_bytes()), training.edits), indent=1))
-        wanted = [name for name in training.configurations if name != "3d_cascade_fullres"]
+        # A cascade's second stage is trained on what was preprocessed for full resolution.
+        wanted = [{"3d_cascade_fullres": "3d_fullres"}.get(name, name) for name in training.configurations]
         words = ["-plans_name", training.plans, "-c", *wanted, "-np", *("1" for _ in wanted)]
         commands.append(["preprocess", "-d", number, *words])
     for configuration in training.configurations:
