@@ -139,8 +139,10 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
         prefix = f"{index}."
         for name, tensor in tensors.items():
             if name.startswith(prefix):
-                key = name.removeprefix(prefix)
-                optimizer.state[parameter][key] = tensor.to(parameter.device, copy=True)
+                given = tensor.to(parameter.device, copy=True)
+                if given.shape == parameter.shape:  # in the parameter's memory layout, which fused optimisers rely on
+                    given = torch.empty_like(parameter, dtype=given.dtype).copy_(given)
+                optimizer.state[parameter][name.removeprefix(prefix)] = given
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:

@@ -19,6 +19,7 @@ from autoseg.core.starts import Started
 from autoseg.imaging.changes import Change
 from autoseg.learning.network import build_network, output_count
 from autoseg.learning.nnunet_folder import is_nnunet
+from autoseg.learning.norm import to_fast_layout
 from planners.fingerprint import Fingerprint
 from planners.plan import Plan
 
@@ -335,4 +336,5 @@ def _load_module(folder: Path, network: NetworkFile, plan: Plan, device: torch.d
         raise AutosegError.at(
             path, "the weights do not fit the plan's network", "use weights and plan of one run"
         ) from error
-    return module.to(device).eval().requires_grad_(False)
+    to_fast_layout(module.to(device), device)
+    return module.eval().requires_grad_(False)

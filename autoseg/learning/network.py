@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from autoseg.learning.norm import InstanceNorm2d, InstanceNorm3d
 from planners.plan import Architecture, Configuration, Stage
 
 NEGATIVE_SLOPE = 0.01  # leaky ReLU; nnU-Net's value, also the gain of the Kaiming initialisation below
@@ -25,7 +26,7 @@ NORM_EPS = 1e-5
 _CONV: Mapping[int, Any] = MappingProxyType({2: nn.Conv2d, 3: nn.Conv3d})
 _TRANSPOSED: Mapping[int, Any] = MappingProxyType({2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d})
 _POOL: Mapping[int, Any] = MappingProxyType({2: nn.AvgPool2d, 3: nn.AvgPool3d})
-_NORM: Mapping[int, Any] = MappingProxyType({2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d})
+_NORM: Mapping[int, Any] = MappingProxyType({2: InstanceNorm2d, 3: InstanceNorm3d})
 
 
 def _norm(features: int, dimensions: int) -> nn.Module:

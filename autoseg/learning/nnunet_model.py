@@ -39,6 +39,7 @@ from autoseg.learning.nnunet_folder import (
     sibling,
 )
 from autoseg.learning.nnunet_weights import load_nnunet_weights
+from autoseg.learning.norm import to_fast_layout
 from planners.check import check_plan
 from planners.fingerprint import Fingerprint
 from planners.nnunet_import import fingerprint_from_nnunet, plan_from_nnunet, resolved_configuration
@@ -139,7 +140,7 @@ def load_nnunet(path: Path, device: torch.device, configurations: Sequence[str] 
     """
     opened = open_nnunet(path, configurations)
     for network in opened.networks:
-        network.module.to(device)
+        to_fast_layout(network.module.to(device), device)
     return LoadedModel(
         record=opened.record,
         plan=opened.plan,

@@ -17,6 +17,7 @@ from autoseg.learning.checkpoint import (
     save_checkpoint,
 )
 from autoseg.learning.network import UNet, build_network
+from autoseg.learning.norm import to_fast_layout
 from autoseg.learning.optimizers import OPTIMIZERS
 from autoseg.learning.training_task import Hooks, TrainingResult, TrainingTask
 from planners.convergence import Point
@@ -51,6 +52,7 @@ def prepare(task: TrainingTask) -> TrainingState:
     """Return the state before the first step, drawn from the task's seed."""
     torch.manual_seed(int.from_bytes(hashlib.sha256(f"{task.seed}-{task.configuration.name}".encode()).digest()[:7]))
     network = build_network(task.configuration, task.channels, task.outputs).to(task.device)
+    to_fast_layout(network, task.device)
     averaged = copy.deepcopy(network).eval().requires_grad_(False)
     schedule = task.configuration.schedule
     scaler = torch.amp.GradScaler(task.device.type, enabled=task.dtype == torch.float16)

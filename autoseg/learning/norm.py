@@ -1,0 +1,85 @@
+"""Instance norm that keeps the memory layout of its input, so that a whole network can run channels-last.
+
+On a CPU convolutions are faster channels-last (docs/log.md), but torch's instance norm turns its input into the other
+layout and back. Batch norm over one sample is the same function and has kernels for both.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+_LAYOUT = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+Features = Float[Tensor, "batch features *spatial"]
+Weights = Float32[Tensor, " features"]
+
+
+class InstanceNorm2d(nn.InstanceNorm2d):
+    """torch's, and as fast on channels-last input."""
+
+    def forward(self, x: Features) -> Features:
+        """Return `x` normalised over each sample and channel."""
+        return _instance_norm(self, x) if is_channels_last(x) else super().forward(x)
+
+
+class InstanceNorm3d(nn.InstanceNorm3d):
+    """torch's, and as fast on channels-last input."""
+
+    def forward(self, x: Features) -> Features:
+        """Return `x` normalised over each sample and channel."""
+        return _instance_norm(self, x) if is_channels_last(x) else super().forward(x)
+
+
+def is_channels_last(x: Features) -> bool:
+    """Return whether `x` lies channels-last in memory, and not also the other way."""
+    return not x.is_contiguous() and x.is_contiguous(memory_format=_LAYOUT[x.ndim])
+
+
+def to_fast_layout(network: nn.Module, device: torch.device) -> None:
+    """Lay the weights of a network out so that its convolutions are fast on `device`; feature maps follow them."""
+    if device.type != "cpu":
+        return
+    for parameter in network.parameters():
+        if parameter.ndim in _LAYOUT:
+            parameter.data = parameter.data.contiguous(memory_format=_LAYOUT[parameter.ndim])
+
+
+def _instance_norm(norm: nn.InstanceNorm2d | nn.InstanceNorm3d, x: Features) -> Features:
+    normalised: Tensor = _ChannelsLastNorm.apply(x, norm.weight, norm.bias, norm.eps)
+    return normalised
+
+
+class _ChannelsLastNorm(torch.autograd.Function):
+    """Batch norm of each sample by itself, written into one channels-last tensor."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Features, weight: Weights, bias: Weights, eps: float) -> Features:
+        output = torch.empty_like(x)
+        mean = x.new_empty(x.shape[:2], dtype=torch.float32)
+        inverse_std = torch.empty_like(mean)
+        for i in range(len(x)):
+            part = slice(i, i + 1)
+            out = (output[part], mean[i], inverse_std[i])
+            torch.native_batch_norm(x[part], weight, bias, None, None, True, 0.0, eps, out=out)
+        ctx.save_for_backward(x, weight, mean, inverse_std)
+        ctx.eps = eps
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Features) -> tuple[Features, Weights, Weights, None]:
+        x, weight, mean, inverse_std = ctx.saved_tensors
+        gradient = gradient.contiguous(memory_format=_LAYOUT[x.ndim])
+        of_x = torch.empty_like(x)
+        of_weight, of_bias = torch.zeros_like(weight), torch.zeros_like(weight)
+        for i in range(len(x)):
+            part = slice(i, i + 1)
+            of_x[part], more_weight, more_bias = torch.ops.aten.native_batch_norm_backward(
+                gradient[part], x[part], weight, None, None, mean[i], inverse_std[i], True, ctx.eps, [True] * 3
+            )
+            of_weight += more_weight
+            of_bias += more_bias
+        return of_x, of_weight, of_bias, None
