@@ -58,7 +58,7 @@ def hippocampus_model(setting: Setting, images: Sequence[Path], labels: Sequence
 def ct_model(setting: Setting, shape: Shape, brief: Brief) -> Path:
     """Return the model folder for the CT-like body: nnU-Net's plan with a quarter of its features."""
     fingerprint = given_fingerprint("ct", "ct", [shape], CT_SPACING_MM, ORGANS)
-    cases = [body(shape, CT_SPACING_MM, seed) for seed in (1, 2)]
+    cases = [body(shape, CT_SPACING_MM, seed) for seed in (1, 2, 3, 4)]
     return _trained(setting, "ct", fingerprint, cases, brief)
 
 

@@ -111,7 +111,7 @@ def ct(setting: Setting, part: str) -> tuple[Comparison, ...]:
     model = ct_model(
         setting,
         (40, 64, 64) if setting.small else (300, 256, 256),
-        Brief(steps=2 if setting.small else 120, patch=(32, 32, 32) if setting.small else (64, 64, 64), features=8),
+        Brief(steps=2 if setting.small else 900, patch=(32, 32, 32) if setting.small else (64, 64, 64), features=8),
     )
     images = setting.work / "ct"
     path = images / "body_0000.nii.gz"
