@@ -54,13 +54,13 @@ class Machine:
     bf16: bool
     flops_per_s: float | None = None
     bytes_per_s: float | None = None
+    halved: tuple[str, ...] = ()  # configurations whose batch its memory does not hold at once
 
     def __post_init__(self) -> None:
         """Refuse measurements that are not positive."""
         numbers = (self.cores, self.memory_bytes, self.flops_per_s, self.bytes_per_s)
         if any(number is not None and number <= 0 for number in numbers):
-            msg = f"machine {self.device}: cores, memory and speeds must be positive, got {numbers}"
-            raise ValueError(msg)
+            raise ValueError(f"machine {self.device}: cores, memory and speeds must be positive, got {numbers}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

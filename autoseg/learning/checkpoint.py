@@ -19,6 +19,7 @@ from torch import Tensor
 from autoseg.core.files import write_bytes
 from autoseg.core.runtime import say
 from autoseg.learning.annealing import Annealing
+from autoseg.learning.collapse import Restart
 from planners.convergence import Point
 
 INDEX_NAME = "checkpoint.json"
@@ -31,7 +32,8 @@ class Progress:
 
     `identity` is the digest of what the training depends on (plan, cases, seed); another one cannot be resumed.
     `epoch_step` is the step of the last epoch that was ended; `points` is the validation curve that decides when a
-    training without a budget ends, and `annealing` how it ends once that is decided.
+    training without a budget ends, and `annealing` how it ends once that is decided. `restarts` are labels that were
+    lost; `best_step` is when the averaged weights validated best, with which Dice.
     """
 
     identity: str
@@ -42,6 +44,9 @@ class Progress:
     epoch_step: int = 0
     points: tuple[Point, ...] = ()
     annealing: Annealing | None = None
+    restarts: tuple[Restart, ...] = ()
+    best_step: int = 0
+    best_dice: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,12 +101,14 @@ def _progress(entry: Mapping[str, object]) -> Progress | None:
     if not isinstance(numbers, dict):
         return None
     points, annealing = numbers.get("points", ()), numbers.get("annealing")
+    restarts = numbers.get("restarts", ())
     try:
         return Progress(
             **numbers
             | {
                 "points": tuple(Point(**point) for point in points),
                 "annealing": None if annealing is None else Annealing(**annealing),
+                "restarts": tuple(Restart(**restart) for restart in restarts),
             }
         )
     except TypeError:

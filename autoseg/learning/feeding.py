@@ -2,7 +2,7 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -13,7 +13,9 @@ from jaxtyping import Float32, Int16, Int32
 from torch import Tensor
 
 from autoseg.core.labels import OUTSIDE
+from autoseg.learning.artefacts import apply_artefacts
 from autoseg.learning.augmentation import apply_intensity
+from autoseg.learning.collapse import Restart, emphasised
 from autoseg.learning.sampling import BatchDraw, CaseSource, SampleDraw, draw_batch, step_generator
 from autoseg.learning.spatial import SourceBlock, source_box, take_patch
 from planners.plan import Configuration
@@ -121,8 +123,9 @@ class Feeder:
 
     def __init__(self, source: CaseSource, options: FeedOptions) -> None:
         """Feed from `source`."""
-        self._source = source
+        self._given = self._source = source
         self._options = options
+        self._names = options.names
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="autoseg-reader")
         self._ahead: tuple[int, Future[tuple[BatchDraw, list[SourceBlock]]]] | None = None
 
@@ -135,6 +138,12 @@ class Feeder:
     ) -> None:
         """End the reading thread."""
         self._reader.shutdown(wait=True, cancel_futures=True)
+
+    def emphasise(self, restarts: Sequence[Restart]) -> None:
+        """Draw from now on the labels of `restarts` as often as the last of each says."""
+        source = emphasised(self._given, restarts)
+        self._source, self._names = source, source.drawn(self._options.names)
+        self._ahead = None
 
     def batch(self, step: int) -> Batch:
         """Return the batch of `step`, the same for the same seed whatever was asked before."""
@@ -151,8 +160,8 @@ class Feeder:
         ]
         images = torch.stack([image for image, _ in pairs])
         in_plane_only = options.configuration.augmentation.in_plane_only
-        own = options.channels
-        images[:, :own] = apply_intensity(images[:, :own], draw.intensity, in_plane_only=in_plane_only)
+        own = images[:, : options.channels]
+        apply_intensity(apply_artefacts(own, draw.artefacts), draw.intensity, in_plane_only=in_plane_only)
         images = options.finish(images, draw, step)
         return Batch(
             images=images,
@@ -164,7 +173,7 @@ class Feeder:
     def _read(self, step: int) -> tuple[BatchDraw, list[SourceBlock]]:
         options = self._options
         random = step_generator(options.seed, options.stream, step)
-        draw = draw_batch(self._source, options.names, options.configuration, options.channels, random)
+        draw = draw_batch(self._source, self._names, options.configuration, options.channels, random)
         return draw, [read_block(self._source, sample, options.configuration.patch) for sample in draw.samples]
 
 
@@ -192,7 +201,7 @@ def read_block(source: CaseSource, sample: SampleDraw, patch: tuple[int, ...]) -
         index = sample.slice_index
         image = source.read_image(sample.name, (index, *inner_lower), (index + 1, *inner_upper))[:, 0]
         label = source.read_label(sample.name, (index, *inner_lower), (index + 1, *inner_upper))[:, 0]
-    if sample.spatial.matrix is None:
+    if not sample.spatial.interpolated:
         margins = [(0, 0)] + [(a - b, d - c) for a, b, c, d in zip(inner_lower, lower, inner_upper, upper, strict=True)]
         image = np.pad(image, margins)
         label = np.pad(label, margins, constant_values=OUTSIDE)

@@ -4,7 +4,7 @@ Sums run in float32. Voxels marked IGNORE take no part. Definitions after nnU-Ne
 Nature Methods 2021): Dice = -mean over (sample,) class of (2I + s) / (G + P + s), background left out under softmax.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +22,10 @@ LossName = Literal["dice-ce", "ce", "dice-topk"]
 Loss = Float32[Tensor, ""]
 
 
+def _own(part: Tensor) -> Tensor:
+    return part
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossOptions:
     """Which loss, over softmax `labels` or sigmoid `regions`, with Dice sums per sample or over the batch."""
@@ -30,6 +34,8 @@ class LossOptions:
     target: Literal["labels", "regions"]
     batch_dice: bool
     level_weights: tuple[float, ...] | None = None
+    total: Callable[[Tensor], Tensor] = _own
+    """Adds a sum over all workers that share the batch; TopK keeps the hardest voxels of each worker."""
 
 
 def segmentation_loss(
@@ -84,12 +90,13 @@ def _label_loss(
     log_probabilities = functional.log_softmax(logits, dim=1)
     voxel_loss = functional.nll_loss(log_probabilities, target, ignore_index=IGNORE, reduction="none")
     valid = target != IGNORE
-    count = valid.sum().clamp_min(1)
+    count = options.total(valid.sum().float()).clamp_min(1)
     if options.name == "dice-topk":
-        kept = max(1, int(TOPK_FRACTION * int(count)))
-        entropy = torch.topk(voxel_loss.flatten(), kept, sorted=False).values.mean()
+        kept = max(1, int(TOPK_FRACTION * int(valid.sum())))
+        hardest = torch.topk(voxel_loss.flatten(), kept, sorted=False).values.sum()
+        entropy = options.total(hardest) / options.total(hardest.new_tensor(float(kept)))
     else:
-        entropy = voxel_loss.sum() / count
+        entropy = options.total(voxel_loss.sum()) / count
     if options.name == "ce":
         return entropy
     probabilities = log_probabilities[:, 1:].exp()
@@ -97,7 +104,7 @@ def _label_loss(
     reference = (target.unsqueeze(1) == classes).float()
     if not bool(valid.all()):
         probabilities = probabilities * valid.unsqueeze(1)
-    return entropy + _dice_loss(probabilities, reference, batch_dice=options.batch_dice)
+    return entropy + _dice_loss(probabilities, reference, options)
 
 
 def _region_loss(
@@ -108,21 +115,25 @@ def _region_loss(
     valid = (target != IGNORE).float()
     reference = (target > 0).float()
     voxel_loss = functional.binary_cross_entropy_with_logits(logits, reference, reduction="none") * valid
-    entropy = voxel_loss.sum() / valid.sum().clamp_min(1)
+    entropy = options.total(voxel_loss.sum()) / options.total(valid.sum()).clamp_min(1)
     if options.name == "ce":
         return entropy
-    return entropy + _dice_loss(torch.sigmoid(logits) * valid, reference, batch_dice=options.batch_dice)
+    return entropy + _dice_loss(torch.sigmoid(logits) * valid, reference, options)
 
 
 def _dice_loss(
     probabilities: Float32[Tensor, "batch classes *spatial"],
     reference: Float32[Tensor, "batch classes *spatial"],
-    *,
-    batch_dice: bool,
+    options: LossOptions,
 ) -> Loss:
     axes = tuple(range(2, probabilities.ndim))
-    if batch_dice:
+    if options.batch_dice:
         axes = (0, *axes)
     intersection = (probabilities * reference).sum(axes)
     total = probabilities.sum(axes) + reference.sum(axes)
-    return -((2 * intersection + SMOOTH) / (total + SMOOTH)).mean()
+    if options.batch_dice:
+        intersection, total = options.total(torch.stack((intersection, total))).unbind()
+        return -((2 * intersection + SMOOTH) / (total + SMOOTH)).mean()
+    samples = total.new_tensor(float(len(probabilities)))
+    share = samples / options.total(samples)  # of the batch's samples; 1 for a worker alone
+    return -options.total(((2 * intersection + SMOOTH) / (total + SMOOTH)).mean() * share)

@@ -7,24 +7,29 @@ SGD by far within minutes (docs/log.md). Weights are averaged exponentially; the
 """
 
 import math
+from dataclasses import replace
 
 import torch
 
 from autoseg.core.stopping import Wish
 from autoseg.learning.annealing import Annealing, annealed_rate, constant_rate, learning_rate, short_steps
 from autoseg.learning.checkpoint import load_checkpoint
+from autoseg.learning.collapse import Restart, lost_label, next_weight
 from autoseg.learning.feeding import Feeder
+from autoseg.learning.lockstep import same_start, shared_hooks
+from autoseg.learning.memory_limits import free_memory, say_halved, step_fits
 from autoseg.learning.training_state import (
     MAXIMUM_CONSECUTIVE_SKIPS,
     TrainingState,
+    back_to_best,
     elapsed,
+    note_best,
     prepare,
     restore,
     result,
     roll_back,
     save,
 )
-from autoseg.learning.training_step import train_step
 from autoseg.learning.training_task import Epoch, Hooks, TrainingResult, TrainingTask, ValidationDice
 from planners.convergence import Point, latest_annealing, outlook
 from planners.plan import Convergence
@@ -38,34 +43,55 @@ def train_network(task: TrainingTask, feeder: Feeder, hooks: Hooks) -> TrainingR
     """Train `task` from where its folder left off, or from the seed.
 
     Raises:
-        FloatingPointError: the loss stayed non-finite after going back to the last checkpoint.
+        AutosegError: the loss stayed non-finite after going back to the last checkpoint, or workers see different
+            checkpoints.
+        ResourceError: half a batch does not fit the memory either.
 
     """
     state = prepare(task)
+    hooks = shared_hooks(hooks, task.workers, task.outputs)
     checkpoint = load_checkpoint(task.folder, task.identity)
     if checkpoint is not None:
         restore(state, checkpoint)
-        if checkpoint.progress.finished:
-            return result(state, state.seconds_before, finished=True)
+    same_start(task, state.step)
+    if checkpoint is not None and checkpoint.progress.finished:
+        return result(state, state.seconds_before, finished=True)
+    if state.restarts:
+        feeder.emphasise(state.restarts)
     state.started = state.epoch_started = state.saved_at = hooks.clock()
+    if checkpoint is None:
+        hooks.begin()
     while (wish := hooks.stop()) != "leave":
         done = _done(task, state, hooks)
         if state.step > state.epoch_step and (done or state.step % task.configuration.schedule.steps_per_epoch == 0):
-            _end_epoch(task, state, hooks)
+            _end_epoch(task, state, hooks, feeder)
             continue
         if done:
             break
         if state.annealing is None or wish == "finish":
             _settle_end(task, state, hooks, wish)
         began = hooks.clock()
-        train_step(task, state, feeder.batch(state.step), _rate(task, state, hooks))
+        task = _step(task, state, hooks, feeder)
         state.longest_step_s = max(0.9 * state.longest_step_s, hooks.clock() - began)
         if state.skipped_in_a_row >= MAXIMUM_CONSECUTIVE_SKIPS:
-            roll_back(task, state)
+            roll_back(task, state, hooks)
         if hooks.clock() - state.saved_at > CHECKPOINT_INTERVAL_S:
             save(task, state, hooks, finished=False)
     save(task, state, hooks, finished=wish != "leave")
     return result(state, elapsed(state, hooks), finished=wish != "leave")
+
+
+def _step(task: TrainingTask, state: TrainingState, hooks: Hooks, feeder: Feeder) -> TrainingTask:
+    """Take one step and return the task: with batches halved from now on, if memory did not hold this one."""
+    batch, rate, skipped = feeder.batch(state.step), _rate(task, state, hooks), state.skipped
+    while not step_fits(task, state, batch, rate):
+        free_memory(task, state)
+        say_halved(task, hooks)
+        task = replace(task, parts=2)
+    if state.skipped > skipped:
+        names = ", ".join(state.skipped_cases)
+        hooks.say(f"step {state.step}: the loss is not finite, no weight was changed; cases {names}")
+    return task
 
 
 def _progress(task: TrainingTask, state: TrainingState, hooks: Hooks) -> float:
@@ -121,7 +147,7 @@ def _steps_left(task: TrainingTask, state: TrainingState, hooks: Hooks) -> float
     return left_s / state.longest_step_s if state.longest_step_s else math.inf
 
 
-def _end_epoch(task: TrainingTask, state: TrainingState, hooks: Hooks) -> None:
+def _end_epoch(task: TrainingTask, state: TrainingState, hooks: Hooks, feeder: Feeder) -> None:
     spent = hooks.clock() - state.epoch_started
     count = max(1, len(state.losses))
     loss = float(torch.stack(state.losses).mean()) if state.losses else None
@@ -130,6 +156,9 @@ def _end_epoch(task: TrainingTask, state: TrainingState, hooks: Hooks) -> None:
         return  # validation may have been cut short; the next call ends this epoch
     state.epoch_step = state.step
     said = None if task.convergence is None else _look_ahead(task, task.convergence, state, dice)
+    restart = None if dice is None else _mend_collapse(task, state, hooks, dice)
+    if restart is not None:
+        feeder.emphasise(state.restarts)
     hooks.log(
         Epoch(
             step=state.step,
@@ -144,11 +173,45 @@ def _end_epoch(task: TrainingTask, state: TrainingState, hooks: Hooks) -> None:
             samples_per_s=count * task.configuration.batch / max(1e-9, spent),
             peak_memory_bytes=hooks.peak_memory_bytes(),
             outlook=said,
+            skipped_cases=tuple(state.skipped_cases),
+            restart=restart,
         )
     )
     state.losses.clear()
+    state.skipped_cases.clear()
     state.data_s = 0.0
     state.epoch_started = hooks.clock()
+
+
+def _mend_collapse(task: TrainingTask, state: TrainingState, hooks: Hooks, dice: ValidationDice) -> Restart | None:
+    """Go back to the best weights, with more of a label that is lost; a training of fixed steps is left as it is.
+
+    There validation comes when the clock has time for it, and the same steps have to give the same weights.
+    """
+    if dice.mean is not None:
+        note_best(state, dice.mean)
+    progress = _progress(task, state, hooks)
+    label = lost_label(dice.per_label, dice.present, progress, state.restarts)
+    if label is None or state.annealing is not None:
+        return None
+    if task.seconds is None and task.convergence is None:
+        hooks.say(f"warning: label {label + 1} of {len(dice.per_label)} has a validation Dice of 0")
+        return None
+    restart = Restart(
+        step=state.step,
+        progress=progress,
+        label=label,
+        weight=next_weight(state.restarts, label),
+        back_to=back_to_best(state),
+    )
+    state.restarts = (*state.restarts, restart)
+    back = "" if restart.back_to is None else f"back to the weights of step {restart.back_to}, the best; "
+    hooks.say(
+        f"label {label + 1} of {len(dice.per_label)} is lost (validation Dice 0 at step {state.step}): {back}it is"
+        f" sampled {restart.weight} times as often from here on"
+    )
+    save(task, state, hooks, finished=False)
+    return restart
 
 
 def _look_ahead(task: TrainingTask, rule: Convergence, state: TrainingState, dice: ValidationDice | None) -> str | None:

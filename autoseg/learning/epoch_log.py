@@ -1,0 +1,38 @@
+"""Each epoch as a line for machines (progress.jsonl) and a line for people."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from autoseg.core.files import write_text
+from autoseg.core.runtime import say
+from autoseg.learning.training_task import Epoch
+
+
+class EpochLog:
+    """Writes the lines of a training; a resumed one replaces those after the step it goes on from."""
+
+    def __init__(self, path: Path, title: str) -> None:
+        """Log to `path`; `title` names the training to people."""
+        self._path = path
+        self._title = title
+
+    def __call__(self, epoch: Epoch) -> None:
+        """Write the lines of an epoch."""
+        earlier = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
+        kept = [line for line in earlier if int(json.loads(line)["step"]) < epoch.step]
+        write_text(self._path, "\n".join([*kept, json.dumps(asdict(epoch), allow_nan=False)]) + "\n")
+        say(f"{self._title}: {epoch_text(epoch)}")
+        if epoch.outlook is not None:
+            say(f"{self._title}: {epoch.outlook}")
+
+
+def epoch_text(epoch: Epoch) -> str:
+    """Return how far a training is and what its time and memory go into, in one line."""
+    loss = "-" if epoch.train_loss is None else f"{epoch.train_loss:.4f}"
+    score = "-" if epoch.validation_dice is None else f"{epoch.validation_dice:.4f}"
+    return (
+        f"step {epoch.step}, {100 * epoch.progress:.0f} %, loss {loss}, validation Dice {score}, "
+        f"waited for data {epoch.data_seconds:.1f} s, compute {epoch.compute_seconds:.1f} s, "
+        f"{epoch.samples_per_s:.3g} samples/s, memory {epoch.peak_memory_bytes / 2**30:.2f} GiB"
+    )
