@@ -253,6 +253,12 @@ def train(
     from autoseg import groundwork, trainings
 
     opened = groundwork.existing_workspace(workspace)
+    if options.more is not None:
+        from autoseg import continuing
+
+        made = continuing.train_more(opened, options)
+        _tell(talk, made, continuing.describe(made))
+        return _next(f"autoseg report {_short(opened.root)}")
     record = trainings.train_one(opened, options)
     _tell(talk, record, f"{record.steps} steps in {record.seconds:.0f} s; {record.schedule}")
     return _next(f"autoseg report {_short(opened.root)}")

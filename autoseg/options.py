@@ -136,6 +136,9 @@ class TrainCommand:
     steps: int | None = None
     """Training steps, instead of a budget."""
 
+    more: str | None = None
+    """Train a finished network on, for a time such as 10m or a number of steps such as 500; kept if not worse."""
+
     device: Device = "auto"
     """Where to train; auto takes a GPU if there is one."""
 
@@ -241,6 +244,24 @@ def parse_budget(text: str) -> float | None:
     if seconds < 1:
         raise AutosegError.at(f"--budget {text}", "less than a second", "give the job some minutes, such as 10m")
     return seconds
+
+
+def parse_more(text: str) -> Budget:
+    """Return how long a finished network is trained on: `text` is a time such as 10m, or a number of steps.
+
+    Raises:
+        AutosegError: it is neither.
+
+    """
+    if re.fullmatch(r"[1-9]\d*", text):
+        return Budget(steps=int(text))
+    try:
+        seconds = parse_budget(text)
+    except AutosegError:
+        seconds = None
+    if seconds is None:
+        raise AutosegError.at(f"--more {text}", "neither a time nor steps", "write a time like 10m, or steps like 500")
+    return Budget(seconds=seconds)
 
 
 def parse_folds(text: str, *, cascade: bool = False) -> FoldChoice:

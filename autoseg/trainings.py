@@ -18,6 +18,7 @@ from autoseg.groundwork import chosen_configurations, folded, forget_stop, forge
 from autoseg.learning.machine import choose_device
 from autoseg.learning.model_files import plan_inputs, plan_outputs
 from autoseg.learning.validation import VALIDATION_SHARE
+from autoseg.learning.workers import ALONE, Workers
 from autoseg.options import (
     ChosenBudget,
     FoldChoice,
@@ -33,6 +34,7 @@ from autoseg.steps.plan import PlanOptions
 from autoseg.steps.predict import predict_validation
 from autoseg.steps.select import ensembles_of
 from autoseg.steps.train import TrainingRecord, TrainOptions, machine_of, train, write_model
+from autoseg.together import together
 from planners.fingerprint import Fingerprint
 from planners.plan import Plan
 from planners.prediction import prediction_seconds
@@ -70,6 +72,7 @@ class Job:
     device: torch.device
     budget: ChosenBudget
     seed: int
+    workers: Workers = ALONE
 
 
 def networks_to_train(plan: Plan, names: Sequence[str], folds: Sequence[int], splits: int) -> list[tuple[str, int]]:
@@ -193,7 +196,7 @@ def _trained(job: Job, configuration: str, fold: int, seconds: float | None) -> 
     path = job.workspace.training(configuration, fold) / "training.json"
     before = read_record(path, TrainingRecord) if path.exists() else None
     with job.ledger.training(), logged_step(job.workspace.run_log, "train", **asdict(options)):
-        record = train(job.workspace, options)
+        record = train(job.workspace, options, job.workers)
     return record, record.asked_to_finish and record != before
 
 
@@ -208,11 +211,15 @@ def _prepare_cascade(workspace: Workspace, configuration: str) -> None:
             say(f"warning: {', '.join(seen)}: the stage before has trained on it, so the cascade trusts it too much")
 
 
+def validation_step(workspace: Workspace, record: TrainingRecord) -> tuple[str, str]:
+    """Return the name of a network's validation in the provenance, and the digest of what it depends on."""
+    return f"validation {record.configuration} {record.fold}", inputs_digest(record.network.sha256, workspace.folds)
+
+
 def _validated(job: Job, record: TrainingRecord) -> Scores:
     """Predict and score the cases that the network did not see, and note its Dice in its record."""
     workspace, configuration, fold = job.workspace, record.configuration, record.fold
-    step = f"validation {configuration} {fold}"
-    inputs = inputs_digest(record.network.sha256, workspace.folds)
+    step, inputs = validation_step(workspace, record)
     scores = workspace.validation(configuration, fold) / "scores.json"
     if scores.exists() and is_done(workspace.provenance, step, inputs):
         return read_record(scores, Scores)
@@ -245,6 +252,18 @@ def _validation_seconds(job: Job, configuration: str, fold: int) -> float:
 
 
 def train_one(workspace: Workspace, options: TrainCommand) -> TrainingRecord:
+    """Do what `_train_one` says, in one process or together with those that torchrun started.
+
+    Raises:
+        AutosegError: as there; ResourceError where a worker is gone.
+        StoppedError: as there.
+
+    """
+    with together() as workers:
+        return _train_one(workspace, options, workers)
+
+
+def _train_one(workspace: Workspace, options: TrainCommand, workers: Workers) -> TrainingRecord:
     """Train and validate one network, as `autoseg train` does; the budget is for the training alone.
 
     Several configurations, and the stage before a cascade, are trained one after the other and share the budget; the
@@ -268,7 +287,9 @@ def train_one(workspace: Workspace, options: TrainCommand) -> TrainingRecord:
     wanted = networks_to_train(plan, names, folds, split_count(workspace))
     say_what_comes_before(wanted, names, folds)
     ledger = Ledger(workspace.budget, None, 0.0)  # never saved: a step called by hand is outside any job's time
-    job = Job(workspace=workspace, ledger=ledger, device=device, budget=chosen, seed=options.seed)
+    job = Job(
+        workspace=workspace, ledger=ledger, device=device, budget=chosen, seed=options.seed, workers=workers
+    )
     forget_stop(workspace)
     sweep_temporaries(workspace.root)
     for name, fold in wanted:
@@ -293,7 +314,7 @@ def _trained_by_hand(job: Job, configuration: str, fold: int, budget: Budget) ->
         seed=job.seed,
     )
     with logged_step(workspace.run_log, "train", **asdict(task)):
-        record = train(workspace, task)
+        record = train(workspace, task, job.workers)
     _validated(job, record)
     write_model(workspace)
     return read_record(workspace.training(configuration, fold) / "training.json", TrainingRecord)

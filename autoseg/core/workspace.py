@@ -25,9 +25,14 @@ class WorkspaceRecord:
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """The paths of a workspace; nothing is touched until a step writes."""
+    """The paths of a workspace; nothing is touched until a step writes.
+
+    What does not depend on how a network is trained (prepared cases, the machine, the log, the wish to stop) lies in
+    the workspace at `shared`, if that is given.
+    """
 
     root: Path
+    shared: Path | None = None
 
     @property
     def record(self) -> Path:
@@ -72,7 +77,7 @@ class Workspace:
     @property
     def machine(self) -> Path:
         """What this machine was measured to do (Machine)."""
-        return self.root / "machine.json"
+        return (self.shared or self.root) / "machine.json"
 
     @property
     def budget(self) -> Path:
@@ -82,7 +87,7 @@ class Workspace:
     @property
     def stop_file(self) -> Path:
         """A file that a user puts here to have the training that runs anneal shortly and finish."""
-        return self.root / "STOP"
+        return (self.shared or self.root) / "STOP"
 
     @property
     def provenance(self) -> Path:
@@ -92,12 +97,17 @@ class Workspace:
     @property
     def run_log(self) -> Path:
         """One JSON line per step run: arguments, versions, seconds."""
-        return self.root / "run.jsonl"
+        return (self.shared or self.root) / "run.jsonl"
 
     @property
     def selection(self) -> Path:
         """What predicts, and why (Selection)."""
         return self.root / "selection.json"
+
+    @property
+    def model_card(self) -> Path:
+        """What the user has to say about the model; written once with its questions, then the user's."""
+        return self.root / "model_card.toml"
 
     @property
     def report(self) -> Path:
@@ -115,7 +125,7 @@ class Workspace:
 
     def preprocessed(self, configuration: str) -> Path:
         """Folder of the stored cases of a configuration."""
-        return self.root / "preprocessed" / configuration
+        return (self.shared or self.root) / "preprocessed" / configuration
 
     def training(self, configuration: str, fold: int) -> Path:
         """Folder of one training: checkpoint, progress.jsonl, training.json."""

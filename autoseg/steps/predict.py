@@ -7,7 +7,7 @@ from pathlib import Path
 from autoseg.core.errors import AutosegError, PartialError
 from autoseg.core.files import write_text
 from autoseg.core.records import read_record, write_record
-from autoseg.core.runtime import digest_bytes, digest_file, free_memory_bytes, say
+from autoseg.core.runtime import digest_bytes, free_memory_bytes, say
 from autoseg.core.selection import JOINED
 from autoseg.core.workspace import Workspace
 from autoseg.datasets.dataset import Dataset, Folds
@@ -15,7 +15,7 @@ from autoseg.datasets.inputs import InputCase, find_inputs
 from autoseg.imaging.reading import STRICT, ReadOptions
 from autoseg.learning.inference import InferenceOptions, Segmenter, make_segmenter
 from autoseg.learning.machine import choose_device
-from autoseg.learning.model_files import find_model, load_network, load_networks
+from autoseg.learning.model_files import find_model, load_model_record, load_network, load_networks
 from autoseg.learning.nnunet_folder import is_nnunet
 from autoseg.learning.presets import PresetName, ready_model
 from autoseg.learning.trust import load_trust
@@ -137,7 +137,8 @@ def predict_validation(workspace: Workspace, configuration: str, fold: int, devi
         if case.name in names
     )
     output = workspace.validation(configuration, fold)
-    weights = [digest_file(workspace.model / f"{name}-fold_{fold}.safetensors") for name in chain]
+    trained = {(n.configuration, n.fold): n.sha256 for n in load_model_record(workspace.model).networks}
+    weights = [trained[name, fold] for name in chain]
     job = Job(
         segmenter=segmenter,
         digest=_digest_with(" ".join(weights), segmenter),
