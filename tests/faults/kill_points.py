@@ -34,9 +34,11 @@ from pathlib import Path
 
 import nibabel as nib
 import SimpleITK
+import skimage.measure
 import torch
+import torch._dynamo
 
-from autoseg import cli, verification
+from autoseg import cli, trainings, verification
 from autoseg.core import files
 from autoseg.core.errors import EXIT_DONE, EXIT_RESOURCES
 from autoseg.core.files import TEMPORARY_PREFIX
@@ -46,7 +48,7 @@ from tests.faults.jobs import FOLDS, JOBS, Job, saved_step
 COMPLAINTS = Path(tempfile.mkdtemp(prefix="killed-")) / "stderr"
 """What children say; shown when one fails that was not killed."""
 
-LOADED = (nib, SimpleITK)
+LOADED = (nib, SimpleITK, skimage.measure, torch._dynamo, trainings)
 """Imported before the forks, so that no child has to."""
 
 REACHED = mmap.mmap(-1, 8)
