@@ -135,6 +135,20 @@ def ranges(rows: Sequence[Row], what: str, x_label: str) -> str:
     return _svg(draw, (9.0, 0.9 + 0.42 * len(rows)), what)
 
 
+def bars(rows: Sequence[Row], what: str, x_label: str) -> str:
+    """Return a bar for each row, as long as its one value."""
+
+    def draw(canvas: "Figure") -> None:
+        axis = canvas.subplots()
+        axis.barh(range(len(rows)), [row.values[0] for row in rows], height=0.62, color=PALETTE[0])
+        axis.set_yticks(range(len(rows)), [row.name for row in rows])
+        axis.set_ylim(len(rows) - 0.4, -0.6)
+        axis.set_xlabel(x_label)
+        axis.grid(axis="x", color=INK, alpha=0.15, lw=0.6)
+
+    return _svg(draw, (9.0, 0.7 + 0.3 * len(rows)), what)
+
+
 def curves(losses: Sequence[Line], scores: Sequence[Line], what: str) -> str:
     """Return the training loss beside the validation Dice, both over minutes."""
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
+from autoseg.reporting.about import time_section, versions_section
 from autoseg.reporting.material import Material
+from autoseg.reporting.model_card import model_card_section
 from autoseg.reporting.sections import (
-    about_section,
     dataset_section,
     fingerprint_section,
     plan_section,
@@ -20,6 +21,8 @@ CONTENTS: tuple[tuple[str, Callable[[Material], str]], ...] = (
     ("plan", plan_section),
     ("data", dataset_section),
     ("fingerprint", fingerprint_section),
-    ("about", about_section),
+    ("card", model_card_section),
+    ("time", time_section),
+    ("versions", versions_section),
 )
 """A section that returns an empty string is left out; a new one is a line here and a module of its own."""

@@ -22,9 +22,9 @@ Mask = NDArray[np.bool_]
 Integers = NDArray[np.integer]
 Kind = TypeVar("Kind", bound=np.generic)
 
-_MARGIN = 0.6
+MARGIN = 0.6
 """Of the structure's extent, shown on each side of it: enough to see where in the body one is."""
-_SMALLEST_FIELD_VOXELS = 48
+SMALLEST_FIELD_VOXELS = 48
 _PERCENTILES = (0.5, 99.5)
 _SAMPLED_VOXELS = 1 << 20
 """A million voxels give the percentiles of a large image well enough for display, in a hundredth of the time."""
@@ -56,7 +56,7 @@ class Overlay:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _View:
+class View:
     """One plane: the axis that is cut, its title, and whether its rows run upwards and must be turned."""
 
     axis: int
@@ -66,14 +66,14 @@ class _View:
 
 
 _PATIENT_VIEWS = (
-    _View(axis=0, title="axial", flipped=False, edges=("R", "L", "A", "P")),
-    _View(axis=1, title="coronal", flipped=True, edges=("R", "L", "S", "I")),
-    _View(axis=2, title="sagittal", flipped=True, edges=("A", "P", "S", "I")),
+    View(axis=0, title="axial", flipped=False, edges=("R", "L", "A", "P")),
+    View(axis=1, title="coronal", flipped=True, edges=("R", "L", "S", "I")),
+    View(axis=2, title="sagittal", flipped=True, edges=("A", "P", "S", "I")),
 )
 _ARRAY_VIEWS = (
-    _View(axis=0, title="y, x", flipped=False, edges=("", "", "", "")),
-    _View(axis=1, title="z, x", flipped=False, edges=("", "", "", "")),
-    _View(axis=2, title="z, y", flipped=False, edges=("", "", "", "")),
+    View(axis=0, title="y, x", flipped=False, edges=("", "", "", "")),
+    View(axis=1, title="z, x", flipped=False, edges=("", "", "", "")),
+    View(axis=2, title="z, y", flipped=False, edges=("", "", "", "")),
 )
 
 
@@ -85,24 +85,29 @@ def overlay_png(overlay: Overlay) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    turned = _turned(overlay)
-    views: tuple[_View, ...] = _PATIENT_VIEWS if overlay.patient_axes else _ARRAY_VIEWS
-    if overlay.grid.dimensions == 2:
-        views = views[:1]
+    upright = turned(overlay)
+    views = views_of(overlay)
     panel_in = _PANEL_IN if len(views) > 1 else _SINGLE_PANEL_IN
     canvas = Figure(figsize=(panel_in * len(views), panel_in), dpi=_DOTS_PER_IN, facecolor=_BACKGROUND)
     canvas.subplots_adjust(left=0.005, right=0.995, bottom=0.01, top=0.93, wspace=0.02)
-    shown = _foreground(turned)
+    shown = foreground_of(upright)
     for axis, view in zip(canvas.subplots(1, len(views), squeeze=False)[0], views, strict=True):
-        _draw(axis, turned, shown, view)
+        _draw(axis, upright, shown, view)
     data = io.BytesIO()
     FigureCanvasAgg(canvas).print_png(data, metadata={"Software": None})  # type: ignore[no-untyped-call]
     return data.getvalue()
 
 
-def png_element(png: bytes, what: str) -> str:
-    """Return an HTML image with the PNG inside."""
-    return f'<img alt="{escape(what)}" src="data:image/png;base64,{base64.b64encode(png).decode("ascii")}">'
+def views_of(overlay: Overlay) -> tuple[View, ...]:
+    """Return the planes of a case: three, or one of a 2D image."""
+    views = _PATIENT_VIEWS if overlay.patient_axes else _ARRAY_VIEWS
+    return views[:1] if overlay.grid.dimensions == 2 else views
+
+
+def png_element(png: bytes, what: str, kind: str = "") -> str:
+    """Return an HTML image with the PNG inside; `kind` is a class of the style sheet."""
+    named = f' class="{escape(kind)}"' if kind else ""
+    return f'<img alt="{escape(what)}"{named} src="data:image/png;base64,{base64.b64encode(png).decode("ascii")}">'
 
 
 def legend(labels: Sequence[Label]) -> str:
@@ -135,7 +140,7 @@ def display_window(
     return (float(low), float(high)) if high > low else (float(image[0].min()), float(image[0].max()) + 1.0)
 
 
-def _turned(overlay: Overlay) -> Overlay:
+def turned(overlay: Overlay) -> Overlay:
     """Turn the arrays to (foot to head, front to back, right to left), as radiologists look at them."""
     if not overlay.patient_axes:
         return overlay
@@ -176,14 +181,14 @@ def _turn(array: NDArray[Kind], order: Sequence[int], flips: Sequence[bool]) -> 
     return np.flip(moved, tuple(first + axis for axis, flip in enumerate(flips) if flip))
 
 
-def _foreground(overlay: Overlay) -> Mask:
+def foreground_of(overlay: Overlay) -> Mask:
     """Return where reference or prediction holds any label."""
     values = [value for label in overlay.labels if label.role == "foreground" for value in label.values]
     drawn = np.isin(overlay.reference, values) if overlay.reference.ndim == 3 else overlay.reference.any(axis=0)
     return np.asarray(drawn | (overlay.prediction > 0))
 
 
-def _draw(axis: "Axes", overlay: Overlay, shown: Mask, view: _View) -> None:
+def _draw(axis: "Axes", overlay: Overlay, shown: Mask, view: View) -> None:
     """Draw one plane: the slice with most foreground, cropped around it."""
     others = tuple(a for a in range(3) if a != view.axis)
     index = int(np.argmax(shown.sum(axis=others))) if shown.any() else shown.shape[view.axis] // 2
@@ -234,7 +239,7 @@ def _box(shown: Mask, spacing_mm: Sequence[float]) -> tuple[slice, slice]:
         return slice(None), slice(None)
     inside = [np.flatnonzero(shown.any(axis=1 - axis)) for axis in range(2)]
     extents = [(i[-1] + 1 - i[0]) * s for i, s in zip(inside, spacing_mm, strict=True)]
-    field_mm = max(max(extents) * (1 + 2 * _MARGIN), _SMALLEST_FIELD_VOXELS * min(spacing_mm))
+    field_mm = max(max(extents) * (1 + 2 * MARGIN), SMALLEST_FIELD_VOXELS * min(spacing_mm))
     slices = []
     for found, spacing, size in zip(inside, spacing_mm, shown.shape, strict=True):
         half = field_mm / spacing / 2

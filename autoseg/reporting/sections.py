@@ -18,7 +18,7 @@ from autoseg.reporting.markup import (
     table,
     tiles,
 )
-from autoseg.reporting.material import Digest, Material, TrainingCurve, TrainingPoint, Validated
+from autoseg.reporting.material import Material, TrainingCurve, TrainingPoint, Validated
 from planners.fingerprint import CaseFingerprint, ChannelFingerprint, Fingerprint
 from planners.plan import Configuration, Decision, Plan
 
@@ -108,22 +108,6 @@ def training_section(material: Material) -> str:
     return section("training", "Training", *parts)
 
 
-def about_section(material: Material) -> str:
-    """Say where the time went, which machine and versions made this, and the digests of what was made."""
-    runs = [(run.step, run.started, duration(run.seconds), run.outcome) for run in material.runs]
-    parts = [subsection("Time", table(("step", "started (UTC)", "took", "outcome"), runs))]
-    machine = material.machine
-    if machine:
-        speed = "" if machine.flops_per_s is None else f", {machine.flops_per_s / 1e9:.0f} GFLOP/s measured"
-        text = f"{machine.device}, {machine.cores} cores, {mebibytes(machine.memory_bytes)} memory"
-        parts.append(subsection("Machine", paragraph(text + (", bf16" if machine.bf16 else "") + speed)))
-    if material.runs:
-        latest = material.runs[-1]
-        parts.append(subsection("Versions", paragraph(latest.platform), table(("package", "version"), latest.versions)))
-    parts.append(subsection("Digests", folded("SHA-256 of what was made", _digests(material.digests))))
-    return section("about", "Time, versions, digests", *parts)
-
-
 def _best(validated: Validated) -> tuple[str, str]:
     summary = validated.scores.summary()
     interval = summary.mean_interval
@@ -150,7 +134,7 @@ def _findings(findings: Sequence[Finding]) -> str:
     rows = [(f.severity, f.where, f.what, f.mend) for f in ranked[:_SHOWN_FINDINGS]]
     more = len(ranked) - len(rows)
     rest = paragraph(f"{more} more are in inspection.json.") if more > 0 else ""
-    return table(("severity", "where", "what", "mend"), rows) + rest
+    return table(("severity", "where", "what", "mend"), rows, sortable=True) + rest
 
 
 def _intensities(channels: Sequence[ChannelFingerprint]) -> str:
@@ -190,7 +174,7 @@ def _label_sizes(fingerprint: Fingerprint) -> str:
     return subsection(
         "Labels",
         figure(drawn, "Size of each label in the cases that hold it: quartiles and single cases.") if drawn else "",
-        table(("label", "cases with it", "components per case"), counts),
+        table(("label", "cases with it", "components per case"), counts, sortable=True),
     )
 
 
@@ -267,7 +251,3 @@ def _training(curve: TrainingCurve, plan: Plan | None) -> str:
 def _at(point: TrainingPoint, position: int) -> float | None:
     values = point.validation_dice_per_label
     return values[position] if position < len(values) else None
-
-
-def _digests(digests: Sequence[Digest]) -> str:
-    return table(("file", "SHA-256"), [(digest.file, digest.sha256) for digest in digests])

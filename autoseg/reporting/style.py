@@ -1,6 +1,8 @@
 """The style sheet and the few lines of script of the report."""
 
-STYLE = """
+from autoseg.reporting.viewer_script import VIEWER_SCRIPT, VIEWER_STYLE
+
+_STYLE = """
 :root { color-scheme: light dark; --ink: #1d2129; --soft: #5d6675; --line: #d9dee6; --paper: #ffffff; --panel: #f5f7fa;
   --accent: #1f6fb2; --error: #b3261e; --warning: #8a5a00; }
 @media (prefers-color-scheme: dark) {
@@ -15,6 +17,7 @@ h3 { font-size: 1.05rem; margin: 1.75rem 0 .5rem; }
 p { margin: .5rem 0; max-width: 46rem; }
 a { color: var(--accent); }
 .caution { color: var(--warning); font-weight: 600; }
+.own { border-left: 3px solid var(--accent); padding-left: .75rem; white-space: pre-line; }
 .soft, figcaption, summary { color: var(--soft); }
 .error { color: var(--error); } .warning { color: var(--warning); }
 nav { position: sticky; top: 0; z-index: 1; background: var(--paper); border-bottom: 1px solid var(--line);
@@ -57,7 +60,7 @@ footer { margin-top: 3rem; border-top: 1px solid var(--line); color: var(--soft)
 }
 """
 
-SCRIPT = """
+_SCRIPT = """
 for (const table of document.querySelectorAll("table.sortable")) {
   const headings = [...table.tHead.rows[0].cells];
   headings.forEach((heading, column) => heading.firstElementChild.addEventListener("click", () => {
@@ -79,3 +82,6 @@ for (const table of document.querySelectorAll("table.sortable")) {
 }
 addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((d) => { d.open = true; }));
 """
+
+STYLE = _STYLE + VIEWER_STYLE
+SCRIPT = _SCRIPT + VIEWER_SCRIPT

@@ -16,11 +16,15 @@ from autoseg.reporting.charts import PALETTE, Row, distributions
 from autoseg.reporting.markup import UNDEFINED, figure, number, paragraph, section, subsection, table
 from autoseg.reporting.material import Material, Validated
 from autoseg.reporting.overlays import Overlay, display_window, legend, overlay_png, png_element
+from autoseg.reporting.viewer import viewer
 from planners.fingerprint import ChannelFingerprint
 
 _MOST_LABEL_COLUMNS = 12
 """More labels than this make a table that nobody reads; the lowest of the case is shown instead."""
 
+_SHOWN_CASES = 3
+_VIEWED_VOXELS = 9 << 20
+"""Of all viewers together: about a third of a byte each, so that the page stays far below 15 MB."""
 _WITH_PATIENT_AXES = ("ct", "mr", "pet")
 """Modalities whose files say where left and right are."""
 
@@ -87,7 +91,7 @@ def _summaries(rows: Sequence[Summary]) -> str:
         )
         for row in rows
     ]
-    return table(headings, body)
+    return table(headings, body, sortable=True)
 
 
 def _distribution(scores: Scores) -> str:
@@ -138,11 +142,13 @@ def _overlays(validated: Validated, material: Material) -> tuple[str, ...]:
             continue
         caption = f"{what.capitalize()} case: {_described(score)}"
         try:
-            png = overlay_png(_overlay(dataset, case, prediction, channel))
+            drawn = _overlay(dataset, case, prediction, channel)
+            png = overlay_png(drawn)
         except AutosegError as error:
             parts.append(paragraph(f"{caption}. It cannot be drawn: {error}", "warning"))
         else:
-            parts.append(figure(png_element(png, caption), caption))
+            leaf = viewer(drawn, _VIEWED_VOXELS // (_SHOWN_CASES * len(material.validated)))
+            parts.append(figure(leaf + png_element(png, caption, "still"), caption))
     return (subsection("Best, median and worst case", *parts),) if len(parts) > 1 else ()
 
 

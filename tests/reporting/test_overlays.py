@@ -8,7 +8,7 @@ import pytest
 from skimage.io import imread
 
 from autoseg.imaging.volume import Grid
-from autoseg.reporting.overlays import Overlay, _turned, display_window, overlay_png
+from autoseg.reporting.overlays import Overlay, display_window, overlay_png, turned
 from planners.fingerprint import Label
 
 RAS_ZYX = ((0.0, 0.0, 1.0, 0.0), (0.0, 1.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
@@ -29,8 +29,8 @@ def overlay(reference: np.ndarray, affine: tuple[tuple[float, ...], ...] = RAS_Z
 def test_right_of_the_patient_is_left_of_the_picture_and_front_is_up() -> None:
     reference = np.zeros((3, 4, 5), dtype=np.uint8)
     reference[2, 3, 4] = 1  # head, front, right: the far corner of a RAS grid
-    turned = _turned(overlay(reference))
-    assert turned.reference[2, 0, 0] == 1
+    upright = turned(overlay(reference))
+    assert upright.reference[2, 0, 0] == 1
 
 
 def test_axes_are_found_whatever_their_order_in_the_file() -> None:
@@ -38,10 +38,10 @@ def test_axes_are_found_whatever_their_order_in_the_file() -> None:
     affine = ((-2.0, 0.0, 0.0, 0.0), (0.0, 0.0, 4.0, 0.0), (0.0, 3.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
     reference = np.zeros((3, 4, 5), dtype=np.uint8)
     reference[0, 3, 4] = 1  # right, head, front
-    turned = _turned(overlay(reference, affine))
-    assert turned.reference.shape == (4, 5, 3)
-    assert turned.reference[3, 0, 0] == 1
-    assert turned.grid.spacing_mm == (3.0, 4.0, 2.0)
+    upright = turned(overlay(reference, affine))
+    assert upright.reference.shape == (4, 5, 3)
+    assert upright.reference[3, 0, 0] == 1
+    assert upright.grid.spacing_mm == (3.0, 4.0, 2.0)
 
 
 def test_three_planes_in_3d_and_one_in_2d() -> None:
