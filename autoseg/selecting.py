@@ -12,6 +12,7 @@ from autoseg.imaging.selection import Selection
 from autoseg.learning.model_files import choose_prediction
 from autoseg.options import describe_seconds
 from autoseg.steps.evaluate import score_validation
+from autoseg.steps.judge import judge, words
 from autoseg.steps.predict import predict_validation
 from autoseg.steps.select import choose_configurations, choose_postprocessing, ensembles_of
 from autoseg.steps.train import write_model
@@ -80,6 +81,9 @@ def _finish(job: Job, choice: Choice, folds: Sequence[int], rest: tuple[float | 
     changes = [each.change for each in selection.postprocessing if each.change is not None]
     with locked(workspace.lock("model")):
         choose_prediction(workspace.model, selection.configurations, changes)
+        judged = judge(workspace, choice.chosen, folds)
+    for line in words(judged):
+        say(line)
     return selection
 
 
