@@ -108,7 +108,7 @@ DEMONSTRATIONS = (
         spacing_mm=(1.0, 0.75, 0.75),
         classes=118,
         limit_bytes=4 * GIB,
-        max_ram="2900M",
+        max_ram="3000M",
     ),
     Demonstration(
         name="large-planes",
