@@ -38,6 +38,8 @@ FORMATS = (
     Format(file="plan.json", record="planners.plan.Plan"),
     Format(file="preprocessed/CONFIGURATION/CASE.json", record="autoseg.imaging.store.CaseRecord"),
     Format(file="training/CONFIGURATION/fold_K/training.json", record="autoseg.steps.train.TrainingRecord"),
+    Format(file="training/CONFIGURATION/fold_K/more.json", record="autoseg.continuing.Continuations"),
+    Format(file="start/start.json", record="autoseg.core.starts.StartRecord"),
     Format(file="model/model.json", record="autoseg.learning.model_files.ModelRecord"),
     Format(file="runner.json of an exported folder", record="autoseg.runner.record.RunnerRecord"),
     Format(file="model/presets.json", record="autoseg.predicting.records.PresetsRecord"),

@@ -17,7 +17,7 @@ from planners.schedule import schedule
 from planners.sides import with_sides
 
 RATE_SHARE = 0.5
-"""Of the recipe's highest learning rate: less forgets less, more learns new labels sooner (docs/log.md)."""
+"""Of the recipe's highest learning rate: less forgets less, more learns new labels sooner. Not measured."""
 
 
 def plan_after(source: Plan, names: Sequence[str], fingerprint: Fingerprint, budget: Budget) -> Plan:
