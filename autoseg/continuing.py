@@ -20,6 +20,7 @@ from autoseg.core.provenance import mark_done
 from autoseg.core.records import read_record, write_record
 from autoseg.core.runtime import logged_step
 from autoseg.core.scores import Scores
+from autoseg.core.selection import JOINED
 from autoseg.core.starts import START_NAME, StartNetwork, StartRecord, start_folder
 from autoseg.core.workspace import Workspace
 from autoseg.groundwork import chosen_configurations, forget_stop
@@ -220,7 +221,8 @@ def _choose_again(workspace: Workspace, device: torch.device, seed: int) -> None
     chosen = read_record(workspace.selection, Selection)
     paths = sorted((workspace.root / "training").glob("*/fold_*/training.json"))
     records = [read_record(path, TrainingRecord) for path in paths]
-    names = {candidate.name for candidate in chosen.choice.candidates}
+    compared = (*(candidate.name for candidate in chosen.choice.candidates), *chosen.configurations)
+    names = {name for each in compared for name in each.split(JOINED)}
     results = [
         NetworkResult(
             configuration=record.configuration,
