@@ -38,6 +38,10 @@ def read(listing: Listing, options: Options) -> Arrangement | None:
         raise AutosegError.at(options.cases, "no such list of cases", "give a CSV or JSON file to --cases")
     cases = [_case(row, listing.folder, file) for row in _rows(file)]
     labelled = tuple(case for case in cases if case.references)
+    if not labelled:
+        raise AutosegError.at(
+            file, "lists no case with a label", "fill the column label, or predict them"
+        )
     because = f"listed in {file.name}"
     return Arrangement(
         layout="list",

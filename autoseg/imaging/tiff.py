@@ -6,6 +6,7 @@ metadata when they name their unit; otherwise a pixel counts as 1 mm.
 """
 
 import logging
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -132,11 +133,20 @@ def _opened(path: Path) -> Iterator[_Stack]:
     logging.getLogger("tifffile").addHandler(logging.NullHandler())
     with path.open("rb") as handle:
         try:
-            tif = TiffFile(handle)
+            tif = TiffFile(handle, _multifile=False)  # else it opens the files that OME's XML names, wherever they are
+            _refuse_parts(path, tif.ome_metadata or "")
             series = list(tif.series)
         except _DECODER_ERRORS as error:
             raise AutosegError.at(path, f"cannot be read ({error})", _MEND) from error
         yield _layout(path, tif, series)
+
+
+def _refuse_parts(path: Path, ome_xml: str) -> None:
+    """Refuse an OME-TIFF that is one of several files: alone it would be a stack that lacks slices."""
+    own = re.search(r'<(?:\w+:)?OME\b[^>]*\bUUID="([^"]+)"', ome_xml)
+    named = set(re.findall(r"<(?:\w+:)?UUID\b[^>]*>([^<]+)<", ome_xml))
+    if len(named) > 1 or (own and named - {own[1]}):
+        raise AutosegError.at(path, "is one of several files of an OME-TIFF", "save it as one file")
 
 
 def _layout(path: Path, tif: "TiffFile", series: "list[TiffPageSeries]") -> _Stack:

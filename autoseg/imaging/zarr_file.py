@@ -256,6 +256,8 @@ def _refuse_codecs(path: Path, folder: Path) -> None:
 def _missing(path: Path, image: _Image) -> tuple[list[str], int]:
     """Return the names of absent chunks (of shards, where chunks are kept in them), and how many there should be."""
     stored = getattr(image.array, "shards", None) or image.array.chunks
+    if min(stored, default=1) < 1:
+        raise AutosegError.at(path, f"has chunks of {' x '.join(map(str, stored))}", _MEND)
     counts = [math.ceil(size / part) for size, part in zip(image.array.shape, stored, strict=True)]
     if math.prod(counts) > _MOST_CHUNKS:
         raise AutosegError.at(path, f"claims to have {math.prod(counts)} chunks", "save it in larger ones")

@@ -320,6 +320,7 @@ def _networks_of(
 
 
 def _load_module(folder: Path, network: NetworkFile, plan: Plan, device: torch.device) -> nn.Module:
+    from safetensors import SafetensorError
     from safetensors.torch import load
 
     path = folder / network.file
@@ -331,7 +332,12 @@ def _load_module(folder: Path, network: NetworkFile, plan: Plan, device: torch.d
     name = network.configuration
     module = build_network(plan.configuration(name), plan_inputs(plan, name), plan_outputs(plan))
     try:
-        module.load_state_dict(load(data))
+        weights = load(data)
+    except (SafetensorError, KeyError, ValueError, RuntimeError, OverflowError) as error:
+        what = f"no safetensors file ({str(error).splitlines()[0][:200]})"
+        raise AutosegError.at(path, what, "copy the model again") from error
+    try:
+        module.load_state_dict(weights)
     except RuntimeError as error:
         raise AutosegError.at(
             path, "the weights do not fit the plan's network", "use weights and plan of one run"
