@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Bool
 
-Mask = Bool[np.ndarray, "z y x"]
+Mask = Bool[np.ndarray, "_z _y _x"]
 
 MOST_SHIFT = 4
 """Voxels along one axis: larger shifts agree so badly that they need no explaining."""

@@ -6,10 +6,13 @@ from typing import TypeVar
 
 import msgspec
 
+from autoseg.core.calibration import CALIBRATION_NAME, Calibration
 from autoseg.core.errors import AutosegError
+from autoseg.core.quality import QUALITY_NAME, Quality
 from autoseg.core.records import read_record
 from autoseg.core.runtime import RunEntry, digest_file
 from autoseg.core.scores import CaseScore, Scores, make_scores
+from autoseg.core.suspects import SUSPECTS_NAME, Suspects
 from autoseg.core.workspace import Workspace
 from autoseg.datasets.dataset import Case, Dataset, Folds
 from autoseg.datasets.inspection import Inspection
@@ -88,6 +91,9 @@ class Material:
     selection: Selection | None
     runs: tuple[RunEntry, ...]
     digests: tuple[Digest, ...]
+    calibration: Calibration | None = None
+    quality: Quality | None = None
+    suspects: Suspects | None = None
 
     @property
     def name(self) -> str:
@@ -124,6 +130,9 @@ def gather(workspace: Workspace) -> Material:
         selection=_optional(workspace.selection, Selection),
         runs=_lines(workspace.run_log, RunEntry),
         digests=_digests(workspace.root),
+        calibration=_optional(workspace.root / CALIBRATION_NAME, Calibration),
+        quality=_optional(workspace.root / QUALITY_NAME, Quality),
+        suspects=_optional(workspace.root / SUSPECTS_NAME, Suspects),
     )
     parts = (material.dataset, material.inspection, material.fingerprint, material.plan)
     if all(part is None for part in parts):

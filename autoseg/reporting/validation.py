@@ -142,7 +142,7 @@ def _overlays(validated: Validated, material: Material) -> tuple[str, ...]:
             continue
         caption = f"{what.capitalize()} case: {_described(score)}"
         try:
-            drawn = _overlay(dataset, case, prediction, channel)
+            drawn = overlay_of(dataset, case, prediction, channel)
             png = overlay_png(drawn)
         except AutosegError as error:
             parts.append(paragraph(f"{caption}. It cannot be drawn: {error}", "warning"))
@@ -152,7 +152,8 @@ def _overlays(validated: Validated, material: Material) -> tuple[str, ...]:
     return (subsection("Best, median and worst case", *parts),) if len(parts) > 1 else ()
 
 
-def _overlay(dataset: Dataset, case: Case, prediction: Path | None, channel: ChannelFingerprint | None) -> Overlay:
+def overlay_of(dataset: Dataset, case: Case, prediction: Path | None, channel: ChannelFingerprint | None) -> Overlay:
+    """Return what is drawn of a case with its reference and a prediction."""
     arrays = read_case(dataset, case)
     grid = arrays.image.grid
     empty = np.zeros(grid.shape, dtype=np.uint8)
@@ -176,4 +177,4 @@ def _described(score: CaseScore) -> str:
 
 
 def _interval(interval: Interval | None) -> str:
-    return UNDEFINED if interval is None else f"{interval.lower:.3f} to {interval.upper:.3f}"
+    return UNDEFINED if interval is None else f"{interval.lower:.3f}\u00a0to\u00a0{interval.upper:.3f}"
