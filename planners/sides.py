@@ -1,6 +1,5 @@
 """Labels that are the left and the right of one structure: what becomes of them in a mirrored patch."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,7 +10,6 @@ Pair = tuple[int, int]
 
 # Their files say where left and right are; a photograph, a slide or a projection does not.
 _WITH_SIDES: frozenset[Modality] = frozenset({"ct", "mr", "pet"})
-_SIDE = re.compile(r"(?:^|(?<=[^a-z]))(left|right|l|r)(?=$|[^a-z])", re.IGNORECASE)
 _OTHER = {"left": "right", "right": "left", "l": "r", "r": "l"}
 _VOLUME = 3
 
@@ -25,8 +23,24 @@ def other_side(name: str) -> str | None:
     True
 
     """
-    other, count = _SIDE.subn(lambda match: _opposite(match.group()), name)
-    return other if count else None
+    parts = _words(name)
+    others = [_opposite(part) if part.lower() in _OTHER else part for part in parts]
+    return None if others == parts else "".join(others)
+
+
+def _words(name: str) -> list[str]:
+    """Return the stretches of letters, and of what lies between them, in their order."""
+    parts: list[str] = []
+    for character in name:
+        if parts and _is_letter(parts[-1][-1]) == _is_letter(character):
+            parts[-1] += character
+        else:
+            parts.append(character)
+    return parts
+
+
+def _is_letter(character: str) -> bool:
+    return character.isascii() and character.isalpha()
 
 
 def _opposite(side: str) -> str:

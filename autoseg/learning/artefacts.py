@@ -132,7 +132,8 @@ def move(image: Sample, motion: Motion) -> Sample:
         along = torch.fft.fftfreq(size, device=image.device).view(_along(axis, len(shape)))
         moved = torch.from_numpy(shifts[:, axis].astype(np.float32)).to(image.device)
         phase = phase - 2 * math.pi * along * moved.view(_along(motion.axis, len(shape)))
-    return torch.fft.ifftn(spectrum * torch.polar(torch.ones_like(phase), phase), dim=_axes(image)).real
+    moved_image: Tensor = torch.fft.ifftn(spectrum * torch.polar(torch.ones_like(phase), phase), dim=_axes(image)).real
+    return moved_image
 
 
 def bias_powers(axes: int) -> tuple[tuple[int, ...], ...]:
@@ -160,7 +161,9 @@ def add_ghosts(image: Sample, ghosting: Ghosting) -> Sample:
     spectrum = torch.fft.rfft(image, dim=axis)
     kept = torch.ones(spectrum.shape[axis], device=image.device)
     kept[ghosting.copies :: ghosting.copies] = 1 - ghosting.strength
-    return torch.fft.irfft(spectrum * kept.view(_along(axis, image.ndim)), n=image.shape[axis], dim=axis)
+    weakened = spectrum * kept.view(_along(axis, image.ndim))
+    ghostly: Tensor = torch.fft.irfft(weakened, n=image.shape[axis], dim=axis)
+    return ghostly
 
 
 def add_spike(image: Sample, spike: Spike) -> Sample:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,9 +14,11 @@ from jaxtyping import Float32, Int16, Int32
 from torch import Tensor
 
 from autoseg.core.labels import OUTSIDE
+from autoseg.core.runtime import say
 from autoseg.learning.artefacts import apply_artefacts
 from autoseg.learning.augmentation import apply_intensity
 from autoseg.learning.collapse import Restart, emphasised
+from autoseg.learning.lost_cases import LostCaseError, WatchedSource, standing_in
 from autoseg.learning.sampling import BatchDraw, CaseSource, SampleDraw, draw_batch, step_generator
 from autoseg.learning.spatial import SourceBlock, source_box, take_patch
 from planners.plan import Configuration
@@ -23,6 +26,7 @@ from planners.plan import Configuration
 CACHE_BYTES = 512 << 20
 """Whole cases are kept in memory up to this size; small data sets are then read from disk once."""
 
+T = TypeVar("T")
 _Case = tuple[Float32[np.ndarray, "c z y x"], Int16[np.ndarray, "l z y x"]]
 
 
@@ -46,7 +50,7 @@ class FeedOptions:
     """What the feeder needs beside its source: `classes` counts background, `stream` separates folds and networks.
 
     `channels` are the image's: only they change in intensity. A source may give more; `finish` changes them last, given
-    the images, what was drawn, and the step.
+    the images, what was drawn, and the step. `report` is told of cases that cannot be read.
     """
 
     configuration: Configuration
@@ -57,6 +61,7 @@ class FeedOptions:
     seed: int
     stream: int
     finish: Callable[[Tensor, BatchDraw, int], Tensor] = as_they_are
+    report: Callable[[str], None] = say
 
 
 class MemorySource:
@@ -123,9 +128,11 @@ class Feeder:
 
     def __init__(self, source: CaseSource, options: FeedOptions) -> None:
         """Feed from `source`."""
-        self._given = self._source = source
+        self._given = WatchedSource(source)
+        self._source: CaseSource = self._given
         self._options = options
         self._names = options.names
+        self._lost: set[str] = set()
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="autoseg-reader")
         self._ahead: tuple[int, Future[tuple[BatchDraw, list[SourceBlock]]]] | None = None
 
@@ -142,7 +149,7 @@ class Feeder:
     def emphasise(self, restarts: Sequence[Restart]) -> None:
         """Draw from now on the labels of `restarts` as often as the last of each says."""
         source = emphasised(self._given, restarts)
-        self._source, self._names = source, source.drawn(self._options.names)
+        self._source, self._names = source, self._from_those_left(source.drawn, self._options.names)
         self._ahead = None
 
     def batch(self, step: int) -> Batch:
@@ -171,9 +178,26 @@ class Feeder:
         )
 
     def _read(self, step: int) -> tuple[BatchDraw, list[SourceBlock]]:
+        return self._from_those_left(lambda names: self._read_from(step, names), self._names)
+
+    def _from_those_left(self, function: Callable[[tuple[str, ...]], T], names: tuple[str, ...]) -> T:
+        """Return `function(names)`; a case that cannot be read is reported, and from then on others stand in for it.
+
+        Raises:
+            AutosegError: no case is left.
+
+        """
+        while True:
+            try:
+                return function(standing_in(names, self._lost))
+            except LostCaseError as error:
+                self._lost.add(error.name)
+                self._options.report(f"{error}; training goes on without it")
+
+    def _read_from(self, step: int, names: tuple[str, ...]) -> tuple[BatchDraw, list[SourceBlock]]:
         options = self._options
         random = step_generator(options.seed, options.stream, step)
-        draw = draw_batch(self._source, self._names, options.configuration, options.channels, random)
+        draw = draw_batch(self._source, names, options.configuration, options.channels, random)
         return draw, [read_block(self._source, sample, options.configuration.patch) for sample in draw.samples]
 
 
