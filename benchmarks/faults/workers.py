@@ -26,7 +26,7 @@ def square(number: int) -> int:
 def rounds(count: int) -> Found:
     """Kill a worker at a random moment of its work, `count` times; a hang ends the benchmark."""
     generator = random.Random(0)
-    faults, slowest, done = [], 0.0, 0
+    faults, slowest, done, deaths = [], 0.0, 0, 0
     for index in range(count):
         killed_at: list[float] = []
         said_at: list[float] = []
@@ -45,10 +45,11 @@ def rounds(count: int) -> Found:
         if time.monotonic() - began > HANGS_AFTER_S:
             faults.append(f"round {index}: hung")
         if killed_at and said_at:
+            deaths += 1
             slowest = max(slowest, said_at[0] - killed_at[0])
     if slowest > NOTICED_WITHIN_S:
         faults.append(f"noticed after {slowest:.1f} s")
-    detail = f"{done} rounds gave all results"
+    detail = f"{deaths} died at work, {done} rounds gave all results"
     return Found(tries=count, faults=tuple(faults), slowest_s=round(slowest, 2), detail=detail)
 
 
