@@ -287,9 +287,7 @@ def _train_one(workspace: Workspace, options: TrainCommand, workers: Workers) ->
     wanted = networks_to_train(plan, names, folds, split_count(workspace))
     say_what_comes_before(wanted, names, folds)
     ledger = Ledger(workspace.budget, None, 0.0)  # never saved: a step called by hand is outside any job's time
-    job = Job(
-        workspace=workspace, ledger=ledger, device=device, budget=chosen, seed=options.seed, workers=workers
-    )
+    job = Job(workspace=workspace, ledger=ledger, device=device, budget=chosen, seed=options.seed, workers=workers)
     forget_stop(workspace)
     sweep_temporaries(workspace.root)
     for name, fold in wanted:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from autoseg.core.files import write_text
 from autoseg.core.runtime import say
-from autoseg.learning.training_task import Epoch
+from autoseg.learning.training_task import Epoch, TrainingResult, TrainingTask
 
 
 class EpochLog:
@@ -36,3 +36,17 @@ def epoch_text(epoch: Epoch) -> str:
         f"waited for data {epoch.data_seconds:.1f} s, compute {epoch.compute_seconds:.1f} s, "
         f"{epoch.samples_per_s:.3g} samples/s, memory {epoch.peak_memory_bytes / 2**30:.2f} GiB"
     )
+
+
+def schedule_text(task: TrainingTask, result: TrainingResult) -> str:
+    """Return in words what the learning rate followed, and why the training ended when it did."""
+    schedule, annealing = task.configuration.schedule, result.annealing
+    planned = f"{task.steps} steps" if task.steps is not None else f"{task.seconds:.0f} s of working time"
+    text = f"{schedule.optimizer}, {schedule.decay} decay from {schedule.learning_rate:g} over {planned}"
+    if task.convergence is not None:
+        text = f"{schedule.optimizer}, {schedule.learning_rate:g} until validation rises no more, {planned} at most"
+    if annealing is not None:
+        text += f"; annealed from step {annealing.start} to {annealing.end}, because {annealing.because}"
+    for restart in result.restarts:
+        text += f"; label {restart.label + 1} was lost at step {restart.step}, sampled {restart.weight} times as often"
+    return text if result.finished else f"{text}; stopped at step {result.steps}"

@@ -170,7 +170,7 @@ def _end_epoch(task: TrainingTask, state: TrainingState, hooks: Hooks, feeder: F
             validation_dice_per_label=() if dice is None else dice.per_label,
             data_seconds=state.data_s,
             compute_seconds=max(0.0, spent - state.data_s),
-            samples_per_s=count * task.configuration.batch / max(1e-9, spent),
+            samples_per_s=count * max(task.configuration.batch, task.workers.count) / max(1e-9, spent),
             peak_memory_bytes=hooks.peak_memory_bytes(),
             outlook=said,
             skipped_cases=tuple(state.skipped_cases),

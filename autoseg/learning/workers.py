@@ -72,9 +72,20 @@ class Workers:
         torch.distributed.all_reduce(tensor, torch.distributed.ReduceOp.MAX)
         return float(tensor)
 
-    def wait(self) -> None:
-        """Return when every worker has come this far."""
-        self.largest(0.0)
+    def tell(self, text: str) -> None:
+        """Give a text to the workers that `hear`."""
+        if self.count > 1:
+            data = torch.frombuffer(bytearray(text.encode() or b" "), dtype=torch.uint8)
+            torch.distributed.broadcast(torch.tensor(len(data)), 0)
+            torch.distributed.broadcast(data, 0)
+
+    def hear(self) -> str:
+        """Return the text that worker 0 tells, without space around it."""
+        length = torch.tensor(0)
+        torch.distributed.broadcast(length, 0)
+        data = torch.zeros(int(length), dtype=torch.uint8)
+        torch.distributed.broadcast(data, 0)
+        return bytes(data.tolist()).decode().strip()
 
 
 ALONE = Workers()

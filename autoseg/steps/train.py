@@ -1,8 +1,6 @@
 """Train one network of the plan on one fold, and keep the model folder up to date after it."""
 
 import hashlib
-import resource
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,7 +12,7 @@ import torch
 from autoseg.core.errors import AutosegError
 from autoseg.core.files import locked
 from autoseg.core.plans import read_plan
-from autoseg.core.records import encode, read_record, write_record
+from autoseg.core.records import decode, encode, read_record, write_record
 from autoseg.core.runtime import digest_bytes, digest_file, say
 from autoseg.core.starts import start_folder
 from autoseg.core.stopping import Wish, stop_on_request
@@ -23,7 +21,8 @@ from autoseg.core.workspace import Workspace
 from autoseg.datasets.dataset import Fold, Folds
 from autoseg.imaging.store import CaseStore
 from autoseg.learning.cascade import CascadeSource, cascade_input
-from autoseg.learning.epoch_log import EpochLog
+from autoseg.learning.collapse import Restart
+from autoseg.learning.epoch_log import EpochLog, schedule_text
 from autoseg.learning.evidence import health_task
 from autoseg.learning.feeding import Feeder, FeedOptions, MemorySource, as_they_are
 from autoseg.learning.fine_tuning import Beginning, begin_with, read_given
@@ -45,9 +44,14 @@ from autoseg.learning.sampling import CaseSource
 from autoseg.learning.training import train_network
 from autoseg.learning.training_task import Hooks, TrainingResult, TrainingTask
 from autoseg.learning.validation import Validator
+from autoseg.learning.workers import ALONE, Workers
+from autoseg.predicting.costs import peak_memory_bytes
 from planners.fingerprint import Fingerprint
 from planners.plan import Configuration, Plan
 from planners.recipe import Machine
+
+_STREAMS = 1000
+"""Folds draw from streams of their own, and so do workers; there are never so many folds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +92,7 @@ class TrainingRecord:
     """Of the configuration that the network was built from; a plan made anew since then does not describe it."""
     finished: bool = True
     asked_to_finish: bool = False
+    restarts: tuple[Restart, ...] = ()
 
 
 def machine_of(workspace: Workspace, device: torch.device) -> Machine:
@@ -105,7 +110,7 @@ def _measured(workspace: Workspace, device: torch.device) -> Machine | None:
     return machine if machine is not None and machine.device == str(device) else None
 
 
-def train(workspace: Workspace, options: TrainOptions) -> TrainingRecord:
+def train(workspace: Workspace, options: TrainOptions, workers: Workers = ALONE) -> TrainingRecord:
     """Train one network, resuming where an earlier call left off; a finished training is returned as it is.
 
     SIGUSR1, or a file `STOP` in the workspace, makes it anneal shortly and finish.
@@ -118,33 +123,68 @@ def train(workspace: Workspace, options: TrainOptions) -> TrainingRecord:
     place = f"{options.configuration} fold {options.fold}"
     busy = AutosegError.at(place, "another process is training it", "wait for that, or stop it")
     with locked(workspace.lock(f"training-{options.configuration}-{options.fold}"), refusal=busy):
-        return _train(workspace, options)
+        return _train(workspace, options, workers)
 
 
-def _train(workspace: Workspace, options: TrainOptions) -> TrainingRecord:
+def train_along(asked: str, workers: Workers) -> None:
+    """Train a worker's share of what worker 0 trains, as it asked; nothing is written."""
+    along = decode(asked.encode(), _Along, "what worker 0 asks for")
+    workspace, options = Workspace(Path(along.root), Path(along.shared)), along.options
+    plan, fold = read_plan(workspace.plan), _fold(workspace, options.fold)
+    task = replace(_task(workspace, plan, fold, options, read_record(workspace.machine, Machine)), workers=workers)
+    source, feed = _fed(workspace, plan, task, options)
+    with stop_on_request() as stop, Feeder(source, feed) as feeder:
+        if not Validator(task, source, fold.validation, stop).can_judge:
+            task = replace(task, convergence=None)
+        hooks = Hooks(validate=lambda *_: None, log=lambda _: None, stop=stop, peak_memory_bytes=peak_memory_bytes)
+        train_network(task, feeder, hooks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Along:
+    """What worker 0 asks the others to train with it."""
+
+    root: str
+    shared: str
+    options: TrainOptions
+
+
+def _fed(
+    workspace: Workspace, plan: Plan, task: TrainingTask, options: TrainOptions
+) -> tuple[MemorySource, FeedOptions]:
+    """Return the cases, and how this worker draws its share of every batch from them."""
+    store = CaseStore(workspace.preprocessed(options.configuration))
+    stream = options.fold + _STREAMS * task.workers.rank
+    before = cascade_input(plan, task.configuration, seed=task.seed, stream=stream)
+    feed = FeedOptions(
+        configuration=replace(task.configuration, batch=task.workers.share(task.configuration.batch)),
+        names=_fold(workspace, options.fold).train,
+        channels=len(plan.channels),
+        finish=as_they_are if before is None else before.finish,
+        classes=task.outputs if plan.target == "labels" else task.outputs + 1,
+        device=task.device,
+        seed=task.seed,
+        stream=stream,
+    )
+    return MemorySource(store) if before is None else CascadeSource(store, before.values), feed
+
+
+def _train(workspace: Workspace, options: TrainOptions, workers: Workers) -> TrainingRecord:
     plan = read_plan(workspace.plan)
     fold = _fold(workspace, options.fold)
-    device = choose_device(options.device)
-    machine = machine_of(workspace, device)
-    task = _task(workspace, plan, fold, options, machine)
+    machine = machine_of(workspace, choose_device(options.device))
+    task = replace(_task(workspace, plan, fold, options, machine), workers=workers)
     record_path = task.folder / "training.json"
     if record_path.exists():
         record = read_record(record_path, TrainingRecord)
         if record.finished and record.identity == task.identity:
             write_model(workspace)
             return record
-    store = CaseStore(workspace.preprocessed(options.configuration))
-    before = cascade_input(plan, task.configuration, seed=task.seed, stream=options.fold)
-    source = MemorySource(store) if before is None else CascadeSource(store, before.values)
-    feed = FeedOptions(
-        configuration=task.configuration,
-        names=fold.train,
-        channels=len(plan.channels),
-        finish=as_they_are if before is None else before.finish,
-        classes=task.outputs if plan.target == "labels" else task.outputs + 1,
-        device=device,
-        seed=task.seed,
-        stream=options.fold,
+    source, feed = _fed(workspace, plan, task, options)
+    workers.tell(
+        encode(
+            _Along(root=str(workspace.root), shared=str(workspace.shared or workspace.root), options=options)
+        ).decode()
     )
     with stop_on_request(workspace.stop_file) as stop, Feeder(source, feed) as feeder:
         validator = Validator(task, source, fold.validation, stop)
@@ -285,12 +325,6 @@ def _fits(record: TrainingRecord, configuration: Configuration) -> bool:
     return record.configuration_sha256 in {"", digest_bytes(encode(configuration))}
 
 
-def peak_memory_bytes() -> int:
-    """Return the largest resident memory this process ever had."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
 def _fold(workspace: Workspace, index: int) -> Fold:
     folds = read_record(workspace.folds, Folds).folds
     if not 0 <= index < len(folds):
@@ -366,16 +400,5 @@ def _record(
         configuration_sha256=digest_bytes(encode(task.configuration)),
         finished=result.finished,
         asked_to_finish=result.annealing is not None and result.annealing.asked,
+        restarts=result.restarts,
     )
-
-
-def schedule_text(task: TrainingTask, result: TrainingResult) -> str:
-    """Return in words what the learning rate followed, and why the training ended when it did."""
-    schedule, annealing = task.configuration.schedule, result.annealing
-    planned = f"{task.steps} steps" if task.steps is not None else f"{task.seconds:.0f} s of working time"
-    text = f"{schedule.optimizer}, {schedule.decay} decay from {schedule.learning_rate:g} over {planned}"
-    if task.convergence is not None:
-        text = f"{schedule.optimizer}, {schedule.learning_rate:g} until validation rises no more, {planned} at most"
-    if annealing is not None:
-        text += f"; annealed from step {annealing.start} to {annealing.end}, because {annealing.because}"
-    return text if result.finished else f"{text}; stopped at step {result.steps}"
