@@ -10,7 +10,7 @@ ROWS = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8").splitlines()
 
 
 @cache
-def tests_in(path: Path) -> frozenset[str]:
+def functions_of(path: Path) -> frozenset[str]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
 
@@ -21,5 +21,5 @@ def test_all_twenty_six_faults_have_tests():
     for number, row in table.items():
         named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", row)
         assert named, f"row {number} names no test"
-        missing = [f"{path}::{name}" for path, name in named if name not in tests_in(ROOT / path)]
+        missing = [f"{path}::{name}" for path, name in named if name not in functions_of(ROOT / path)]
         assert missing == [], f"row {number}"
