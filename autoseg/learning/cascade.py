@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from autoseg.imaging.components import connected_components
+from autoseg.learning.cascade_channels import value_positions
 from autoseg.learning.feeding import CACHE_BYTES, MemorySource
 from autoseg.learning.model_files import label_values
 from autoseg.learning.sampling import BatchDraw, CaseSource
@@ -208,14 +209,7 @@ def cascade_input(plan: Plan, configuration: Configuration, *, seed: int, stream
         augmentation=configuration.previous_augmentation,
         channels=len(plan.channels),
         values=values,
-        outputs=_outputs(plan, values),
+        outputs=value_positions(plan, values),
         seed=seed,
         stream=stream,
     )
-
-
-def _outputs(plan: Plan, values: Sequence[int]) -> tuple[int | None, ...]:
-    """Return for each output of the plan's networks the position of its label value in `values`, None for others."""
-    labels = [label.values for label in plan.labels if label.role == "foreground"]
-    positions = [list(values).index(given[0]) if len(given) == 1 else None for given in labels]
-    return (None, *positions) if plan.target == "labels" else tuple(positions)

@@ -13,6 +13,7 @@ from jaxtyping import Real, UInt8, UInt16
 from autoseg.core.errors import AutosegError, ResourceError
 from autoseg.imaging.changes import Change, apply_change
 from autoseg.imaging.preparation import Prepared, SpacingMm, prepare_image
+from autoseg.learning.cascade_channels import input_swaps
 from autoseg.learning.ensemble import Ensemble, Footprint, Input, Sink
 from autoseg.learning.model_files import LoadedNetwork, label_values, plan_inputs, plan_outputs
 from autoseg.learning.observation import Watch
@@ -245,6 +246,7 @@ def _member(plan: Plan, networks: Sequence[LoadedNetwork], name: str, options: I
         dtype=options.dtype or inference_dtype(device),
         mirror_axes=configuration.augmentation.mirror_axes if options.mirror else (),
         target=plan.target,
+        input_swaps=input_swaps(plan, configuration),
         step=options.step,
         flat_tolerance=options.flat_tolerance,
     )

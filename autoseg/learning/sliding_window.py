@@ -48,6 +48,7 @@ class WindowPredictor:
         step: distance of neighbouring windows as a fraction of the patch.
         batch: windows per forward pass, None to fit the device.
         flat_tolerance: of windows of one value, which are predicted once (`FlatWindows`); None predicts all.
+        input_swaps: pairs of input channels that are left and right of what a stage before predicted.
 
     """
 
@@ -58,6 +59,7 @@ class WindowPredictor:
     dtype: torch.dtype
     mirror_axes: tuple[int, ...] = ()
     target: Target = field(default="labels", kw_only=True)
+    input_swaps: tuple[tuple[int, int], ...] = field(default=(), kw_only=True)
     step: float = field(default=STEP_FRACTION, kw_only=True)
     batch: int | None = field(default=None, kw_only=True)
     flat_tolerance: float | None = field(default=0.0, kw_only=True)
@@ -171,6 +173,8 @@ class WindowPredictor:
                 axes = tuple(first + axis for axis in mirrored)
                 swaps = mirror_swaps(self.configuration.augmentation, mirrored)
                 flipped = x.flip(axes) if axes else x
+                if swaps and self.input_swaps:
+                    flipped = flipped[:, swapped_order(flipped.shape[1], self.input_swaps)]
                 for network in self.networks:
                     logits = network(flipped)
                     if passes > 1:

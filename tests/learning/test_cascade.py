@@ -18,7 +18,9 @@ from autoseg.learning.cascade import (
     cascade_input,
     draw_cascade,
 )
+from autoseg.learning.cascade_channels import input_swaps
 from autoseg.learning.feeding import Feeder, FeedOptions
+from autoseg.learning.sliding_window import WindowPredictor
 from planners.cascade import CASCADE_AUGMENTATION
 from planners.fingerprint import Label
 from planners.plan import Plan
@@ -160,3 +162,32 @@ def test_sides_that_change_places_change_them_in_what_was_predicted():
                 assert torch.equal(with_swap, without.flip(0))
                 found += 1
     assert found
+
+
+class Copies(torch.nn.Module):
+    """Returns what the stage before predicted: background 0, then the one-hot channels."""
+
+    def forward(self, x):
+        return torch.cat([torch.zeros_like(x[:, :1]), x[:, 1:]], dim=1)
+
+
+def test_mirrored_views_exchange_the_sides_of_what_was_predicted():
+    sided = replace(NO_AUGMENTATION, mirror_axes=(2,), mirror_swap_axis=2, mirror_swaps=((1, 2),))
+    cascade = replace(CASCADE, augmentation=sided)
+    assert input_swaps(plan(2, 5), cascade) == ((1, 2),)
+    assert input_swaps(plan(2, 5), replace(cascade, previous=None)) == ()
+    image = torch.zeros(3, 8, 8, 8)
+    image[1, :, :, :3] = image[2, :, :, 5:7] = 1
+    made = [
+        WindowPredictor(
+            (Copies(),),
+            cascade,
+            3,
+            torch.device("cpu"),
+            torch.float32,
+            mirror_axes=axes,
+            input_swaps=input_swaps(plan(2, 5), cascade),
+        ).logits(image.numpy())
+        for axes in ((), (2,))
+    ]
+    np.testing.assert_array_equal(made[0], made[1])
