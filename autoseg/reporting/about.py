@@ -22,6 +22,8 @@ from autoseg.reporting.material import Digest, Material
 
 _JOULES_PER_WH = 3600.0
 _SECONDS_PER_MINUTE = 60.0
+_MOST_SECONDS_DRAWN = 180.0
+"""Longer jobs are drawn in minutes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,14 +73,16 @@ def time_section(material: Material) -> str:
         for cost in costs
     ]
     headings = ("step", "calls", "seconds", "processor seconds", "Wh measured")
-    shown = [Row(name=cost.step, values=(cost.seconds / _SECONDS_PER_MINUTE,)) for cost in costs]
+    long = sum(cost.seconds for cost in costs) > _MOST_SECONDS_DRAWN
+    unit_s, unit = (_SECONDS_PER_MINUTE, "minutes") if long else (1.0, "seconds")
+    shown = [Row(name=cost.step, values=(cost.seconds / unit_s,)) for cost in costs]
     calls = [(run.step, run.started, duration(run.seconds), run.outcome) for run in material.runs]
     machine = material.machine
     energy = energy_sentence(costs, machine.cores if machine else 1, machine.device if machine else "cpu")
     return section(
         "time",
         "Time and energy",
-        figure(bars(shown, "time of each step", "minutes"), "Wall clock of each step.") if shown else "",
+        figure(bars(shown, "time of each step", unit), "Wall clock of each step.") if shown else "",
         table(headings, rows, sortable=True),
         subsection("Energy", paragraph(energy)) if energy else "",
         folded("Every call", table(("step", "started (UTC)", "took", "outcome"), calls)),

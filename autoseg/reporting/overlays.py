@@ -22,7 +22,7 @@ Mask = NDArray[np.bool_]
 Integers = NDArray[np.integer]
 Kind = TypeVar("Kind", bound=np.generic)
 
-MARGIN = 0.6
+_MARGIN = 0.6
 """Of the structure's extent, shown on each side of it: enough to see where in the body one is."""
 SMALLEST_FIELD_VOXELS = 48
 _PERCENTILES = (0.5, 99.5)
@@ -239,7 +239,7 @@ def _box(shown: Mask, spacing_mm: Sequence[float]) -> tuple[slice, slice]:
         return slice(None), slice(None)
     inside = [np.flatnonzero(shown.any(axis=1 - axis)) for axis in range(2)]
     extents = [(i[-1] + 1 - i[0]) * s for i, s in zip(inside, spacing_mm, strict=True)]
-    field_mm = max(max(extents) * (1 + 2 * MARGIN), SMALLEST_FIELD_VOXELS * min(spacing_mm))
+    field_mm = max(max(extents) * (1 + 2 * _MARGIN), SMALLEST_FIELD_VOXELS * min(spacing_mm))
     slices = []
     for found, spacing, size in zip(inside, spacing_mm, shown.shape, strict=True):
         half = field_mm / spacing / 2

@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoseg.reporting.charts import PALETTE
-from autoseg.reporting.overlays import MARGIN, SMALLEST_FIELD_VOXELS, Overlay, foreground_of, turned, views_of
+from autoseg.reporting.overlays import SMALLEST_FIELD_VOXELS, Overlay, foreground_of, turned, views_of
 
 Bytes = NDArray[np.uint8]
 Shape = tuple[int, int, int]
 
+_MARGIN = 0.35
+"""Of the labels' extent, shown on each side: less than in a still picture, which cannot be moved."""
 _JPEG_QUALITY = 85
 """Fine for looking; the label maps beside it are lossless."""
 _MOST_POSITIONS = 255
@@ -89,16 +91,16 @@ def pack(overlay: Overlay, most_voxels: int) -> Packed:
 
 
 def _field(shown: NDArray[np.bool_], spacing_mm: Sequence[float]) -> tuple[slice, slice, slice]:
-    """Return the box around what is shown, with the margin that the pictures have."""
+    """Return the box around what is shown, with a margin on each side of every axis."""
     if not shown.any():
         z, y, x = shown.shape
         return slice(0, z), slice(0, y), slice(0, x)
     inside = [np.flatnonzero(shown.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
-    extents_mm = [(i[-1] + 1 - i[0]) * s for i, s in zip(inside, spacing_mm, strict=True)]
-    field_mm = max(max(extents_mm) * (1 + 2 * MARGIN), SMALLEST_FIELD_VOXELS * min(spacing_mm))
+    smallest_mm = SMALLEST_FIELD_VOXELS * min(spacing_mm)
     parts = []
     for found, spacing, size in zip(inside, spacing_mm, shown.shape, strict=True):
-        middle, half = (found[0] + found[-1] + 1) / 2, field_mm / spacing / 2
+        extent = found[-1] + 1 - found[0]
+        middle, half = (found[0] + found[-1] + 1) / 2, max(extent * (1 + 2 * _MARGIN), smallest_mm / spacing) / 2
         parts.append(slice(max(0, int(middle - half)), min(size, int(np.ceil(middle + half)))))
     return parts[0], parts[1], parts[2]
 
