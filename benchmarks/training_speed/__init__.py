@@ -1,0 +1,1 @@
+"""How fast nnU-Net and autoseg train the same network on the same data, side by side."""
