@@ -70,3 +70,8 @@ def test_contradicting_budgets_are_refused(budget, steps):
 def test_networks_share_time_but_not_steps():
     assert share_budget(Budget(seconds=100), 5) == Budget(seconds=20)
     assert share_budget(Budget(steps=100), 5) == Budget(steps=100)
+
+
+def test_for_a_cascade_one_fold_is_the_first_of_the_usual_split():
+    assert parse_folds("auto", cascade=True) == parse_folds("1", cascade=True) == FoldChoice(count=None, numbers=(0,))
+    assert parse_folds("3", cascade=True) == FoldChoice(count=3, numbers=())

@@ -1,13 +1,26 @@
-"""A job that ends well before its time says why."""
+"""What a job trains, in which order; and one that ends well before its time says why."""
+
+from dataclasses import replace
 
 import pytest
 import torch
 
 from autoseg.core.ledger import Ledger
+from autoseg.core.records import write_record
 from autoseg.core.workspace import Workspace
+from autoseg.datasets.dataset import Fold, Folds
 from autoseg.options import ChosenBudget
-from autoseg.trainings import Job, NetworkResult, _say_if_early
+from autoseg.trainings import (
+    Job,
+    NetworkResult,
+    _say_if_early,
+    network_count,
+    networks_to_train,
+    say_what_comes_before,
+)
+from planners.plan import Plan
 from planners.recipe import Budget
+from tests.builders import configuration
 
 
 class Clock:
@@ -61,3 +74,50 @@ def test_a_job_on_time_or_without_a_time_says_nothing(tmp_path, capsys, training
         )
     _say_if_early(job, results, 2.0)
     assert capsys.readouterr().err == ""
+
+
+FULL = configuration()
+PLAN = Plan(
+    dataset="d",
+    recipe="auto",
+    channels=("image",),
+    labels=(),
+    target="labels",
+    transpose=(0, 1, 2),
+    configurations=(
+        FULL,
+        replace(FULL, name="3d_lowres"),
+        replace(FULL, name="3d_cascade_fullres", previous="3d_lowres"),
+    ),
+    decisions=(),
+)
+
+
+@pytest.mark.parametrize("names", [("3d_cascade_fullres",), ("3d_cascade_fullres", "3d_lowres")])
+def test_a_cascade_comes_after_its_stage_before_in_every_fold(names, capsys):
+    wanted = networks_to_train(PLAN, names, (1,), 3)
+    before = [("3d_lowres", 0), ("3d_lowres", 1), ("3d_lowres", 2)]
+    assert wanted == [*before, ("3d_cascade_fullres", 1)]
+    say_what_comes_before(wanted, names, (1,))
+    extra = "0, 2" if "3d_lowres" in names else "0, 1, 2"
+    assert f"also trains 3d_lowres fold {extra}: the cascade learns" in capsys.readouterr().err
+
+
+def test_without_a_cascade_networks_come_as_they_were_asked_for(capsys):
+    wanted = networks_to_train(PLAN, ("3d_lowres", "3d_fullres"), (0, 2), 3)
+    assert wanted == [("3d_lowres", 0), ("3d_lowres", 2), ("3d_fullres", 0), ("3d_fullres", 2)]
+    say_what_comes_before(wanted, ("3d_lowres", "3d_fullres"), (0, 2))
+    assert capsys.readouterr().err == ""
+
+
+BOTH = ("3d_lowres", "3d_cascade_fullres", "2d")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "networks"), [((), 2), (("2d", "3d_fullres"), 4), (("3d_cascade_fullres",), 5), (BOTH, 7)]
+)
+def test_a_budget_is_shared_by_all_that_is_trained(tmp_path, wanted, networks):
+    workspace = Workspace(tmp_path)
+    write_record(workspace.folds, Folds(because="three", folds=(Fold(train=("a",), validation=("b",)),) * 3))
+    folds = (0, 1)
+    assert network_count(workspace, wanted, folds) == networks

@@ -7,10 +7,12 @@ import pytest
 from autoseg.core.errors import AutosegError
 from autoseg.core.labels import OUTSIDE
 from autoseg.core.records import read_record, write_record
+from autoseg.core.runtime import digest_file
 from autoseg.core.workspace import open_workspace
-from autoseg.datasets.dataset import Dataset
+from autoseg.datasets.dataset import Dataset, Fold, Folds
 from autoseg.datasets.options import Options
 from autoseg.imaging.store import CaseStore
+from autoseg.predicting.records import CasePrediction
 from autoseg.steps.fingerprint import make_fingerprint
 from autoseg.steps.inspect import inspect
 from autoseg.steps.preprocess import preprocess
@@ -51,6 +53,35 @@ def workspace(tmp_path):
     )
     write_record(opened.plan, plan)
     return opened
+
+
+@pytest.fixture
+def cascade(workspace):
+    """The same with a cascade, and what the stage before predicted: the reference one voxel further in x, value 5."""
+    full = configuration(3)
+    steps = (full, replace(full, name="3d_lowres"), replace(full, name="3d_cascade_fullres", previous="3d_lowres"))
+    write_record(workspace.plan, replace(read_record(workspace.plan, Plan), configurations=steps))
+    folds = tuple(Fold(train=(f"c{(i + 1) % 3}",), validation=(f"c{i}",)) for i in range(3))
+    write_record(workspace.folds, Folds(because="three", folds=folds))
+    for index in range(3):
+        output = workspace.validation("3d_lowres", index)
+        predicted = np.zeros((6, 10, 12), np.uint8)
+        predicted[2:5, 4:9, 6:10] = 5
+        save(output / f"c{index}.nii.gz", predicted, (1.0, 1.0, 2.0))
+        record = CasePrediction(
+            case=f"c{index}",
+            file=f"c{index}.nii.gz",
+            output_digest=digest_file(output / f"c{index}.nii.gz"),
+            inputs=(),
+            input_digest="",
+            model_digest="",
+            seconds=1.0,
+            peak_memory_bytes=1,
+            warnings=(),
+            measurements=(),
+        )
+        write_record(output / "records" / f"c{index}.json", record)
+    return workspace
 
 
 def stored(workspace, name="3d_fullres"):
@@ -157,3 +188,40 @@ def test_a_case_that_broke_after_the_inspection_is_named(workspace):
     with pytest.raises(AutosegError, match=r"c1.nii.gz: the compressed data ends too early"):
         preprocess(workspace, "3d_fullres")
     assert not (workspace.preprocessed("3d_fullres") / "c1.json").exists()
+
+
+def test_a_cascades_case_holds_what_was_predicted_for_it_out_of_fold(cascade):
+    preprocess(cascade, "3d_cascade_fullres")
+    preprocess(cascade, "3d_fullres")
+    store, plain = stored(cascade, "3d_cascade_fullres"), stored(cascade)
+    label = store.read_label("c1", (0, 0, 0), (10, 8, 8))
+    assert label.shape == (2, 10, 8, 8)
+    np.testing.assert_array_equal(label[:1], plain.read_label("c1", (0, 0, 0), (10, 8, 8)))
+    expected = np.zeros((10, 8, 8), bool)
+    expected[2:8, 2:7, 2:6] = True  # twice as many slices, cropped by (1, 2, 4)
+    np.testing.assert_array_equal(label[1] == 5, expected)
+    for ours, theirs in zip(store.locations("c1"), plain.locations("c1"), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_new_prediction_makes_its_case_anew_and_no_other(cascade):
+    preprocess(cascade, "3d_cascade_fullres")
+    folder = cascade.preprocessed("3d_cascade_fullres")
+    first = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    output = cascade.validation("3d_lowres", 2)
+    save(output / "c2.nii.gz", np.zeros((6, 10, 12), np.uint8), (1.0, 1.0, 2.0))
+    (folder / "c2.json").unlink()
+    with pytest.raises(AutosegError, match=r"c2\.nii\.gz: missing or not what was predicted"):
+        preprocess(cascade, "3d_cascade_fullres")
+    path = output / "records" / "c2.json"
+    record = replace(read_record(path, CasePrediction), output_digest=digest_file(output / "c2.nii.gz"))
+    write_record(path, record)
+    preprocess(cascade, "3d_cascade_fullres")
+    changed = {path.name for path in folder.iterdir() if path.stat().st_mtime_ns != first[path.name]}
+    assert {name[:2] for name in changed} == {"c2"}
+
+
+def test_a_cascade_waits_for_every_fold_of_the_stage_before(cascade):
+    (cascade.validation("3d_lowres", 1) / "records" / "c1.json").unlink()
+    with pytest.raises(AutosegError, match="3d_lowres has not predicted c1 out of fold 1; train every fold"):
+        preprocess(cascade, "3d_cascade_fullres")
