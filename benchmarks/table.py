@@ -1,4 +1,4 @@
-"""Write the table of benchmarks/README.md anew from the committed records.
+"""Write the leaderboard of benchmarks/README.md anew from the committed records.
 
 python -m benchmarks.table
 """
@@ -6,6 +6,7 @@ python -m benchmarks.table
 from collections.abc import Sequence
 from pathlib import Path
 
+from autoseg.core.energy import estimated_joules
 from autoseg.core.files import write_text
 from autoseg.core.records import read_record
 from autoseg.core.statistics import Interval
@@ -14,18 +15,25 @@ from benchmarks.record import RESULTS, BenchmarkRecord
 README = Path(__file__).parent / "README.md"
 BEGIN = "<!-- made by `python -m benchmarks.table`: do not edit -->"
 END = "<!-- end -->"
+_JOULES_PER_WH = 3600
 _HEADING = (
-    "record",
-    "budget",
+    "suite",
+    "what",
+    "mean Dice (95 %)",
+    "unseen cases",
     "trained in",
     "predicted in",
     "largest process",
-    "mean Dice (95 %)",
-    "compared with",
-    "theirs",
-    "ours - theirs (95 %)",
+    "energy",
     "machine",
     "commit",
+    "record",
+)
+_PAIRED_HEADING = ("suite", "what", "compared with, same cases", "ours", "theirs", "ours - theirs (95 %)")
+_OTHER_HEADING = ("suite", "published", "mean Dice", "of each label", "how")
+_ENERGY = (
+    "Energy in Wh: `~` is an estimate of 10 W for each second of a core (autoseg/core/energy.py), else the processors'"
+    " counters; older records have neither."
 )
 
 
@@ -35,16 +43,20 @@ def records(folder: Path = RESULTS) -> tuple[tuple[str, BenchmarkRecord], ...]:
 
 
 def table(results: Sequence[tuple[str, BenchmarkRecord]]) -> str:
-    """Return the Markdown table: one line per record and peer."""
-    lines = [_row(_HEADING), _row(["---"] * len(_HEADING))]
-    for name, record in results:
-        for peer in record.peers:
-            d = peer.difference
-            ours, theirs = _with_interval(d.mean, d.mean_interval, "+.4f"), f"{d.mean_b:.4f}"
-            lines.append(_row([*_about(name, record), peer.name, theirs, ours, *_where(record)]))
+    """Return Markdown: a line per record, best first in each suite, then what published results say of it."""
     if not results:
         return "No record has been committed yet.\n"
-    return "\n".join(lines) + "\n"
+    ranked = sorted(results, key=lambda pair: (pair[1].benchmark, -pair[1].mean_dice))
+    board = _table(_HEADING, [_line(name, record) for name, record in ranked])
+    paired = [row for _, record in ranked for row in _compared(record)]
+    other = dict.fromkeys(row for _, record in ranked for row in _published(record))
+    parts = [board, _ENERGY]
+    if paired:
+        parts.append(_table(_PAIRED_HEADING, paired))
+    if other:
+        parts += ["Published means over other cases of the same task, which no difference can be taken from:"]
+        parts.append(_table(_OTHER_HEADING, list(other)))
+    return "\n\n".join(parts) + "\n"
 
 
 def page(text: str, results: Sequence[tuple[str, BenchmarkRecord]]) -> str:
@@ -57,31 +69,69 @@ def page(text: str, results: Sequence[tuple[str, BenchmarkRecord]]) -> str:
     return f"{before}{BEGIN}\n\n{table(results)}\n{END}{after}"
 
 
-def _about(name: str, record: BenchmarkRecord) -> list[str]:
-    return [
-        f"[{name}](results/{name}.json)",
-        "none" if record.budget_s is None else f"{record.budget_s / 60:g} min",
+def _line(name: str, record: BenchmarkRecord) -> tuple[str, ...]:
+    hardware = record.hardware
+    machine = f"{hardware.cores} cores, {hardware.cpu}, {hardware.memory_bytes / 2**30:.0f} GiB"
+    return (
+        record.benchmark,
+        _what(record),
+        _with_interval(record.mean_dice, record.mean_interval, ".4f"),
+        str(len(record.cases)),
         f"{record.train_s / 60:.1f} min",
         f"{record.predict_s:.0f} s",
         f"{record.peak_process_bytes / 2**30:.2f} GiB",
-        _with_interval(record.mean_dice, record.mean_interval, ".4f"),
+        _energy(record),
+        hardware.gpu or machine + (", bf16" if hardware.bf16 else ""),
+        record.commit[:10],
+        f"[{name}](results/{name}.json)",
+    )
+
+
+def _what(record: BenchmarkRecord) -> str:
+    if record.method == "classical":
+        return "; ".join(("classical", *(note.rpartition(": ")[2] for note in record.notes)))
+    return "autoseg, no budget" if record.budget_s is None else f"autoseg, {record.budget_s / 60:g} min"
+
+
+def _energy(record: BenchmarkRecord) -> str:
+    if record.energy_j is not None:
+        return f"{record.energy_j / _JOULES_PER_WH:.1f}"
+    if record.processor_s is not None and record.hardware.gpu is None:
+        return f"~{estimated_joules(record.processor_s) / _JOULES_PER_WH:.1f}"
+    return "-"
+
+
+def _compared(record: BenchmarkRecord) -> list[tuple[str, ...]]:
+    rows = []
+    for peer in record.peers:
+        d = peer.difference
+        ours = _with_interval(d.mean, d.mean_interval, "+.4f")
+        rows.append((record.benchmark, _what(record), peer.name, f"{d.mean_a:.4f}", f"{d.mean_b:.4f}", ours))
+    return rows
+
+
+def _published(record: BenchmarkRecord) -> list[tuple[str, ...]]:
+    return [
+        (
+            record.benchmark,
+            one.name,
+            f"{one.dice:.4f}",
+            ", ".join(f"{dice:.4f}" for dice in one.per_label) or "-",
+            f"{one.protocol} ({one.source})",
+        )
+        for one in record.published
     ]
 
 
-def _where(record: BenchmarkRecord) -> list[str]:
-    hardware = record.hardware
-    machine = f"{hardware.cores} cores, {hardware.cpu}, {hardware.memory_bytes / 2**30:.0f} GiB"
-    return [hardware.gpu or machine + (", bf16" if hardware.bf16 else ""), record.commit[:10]]
+def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heading, ["---"] * len(heading), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
 def _with_interval(value: float, interval: Interval | None, form: str) -> str:
     if interval is None:
         return f"{value:{form}}"
     return f"{value:{form}} ({interval.lower:{form}} to {interval.upper:{form}})"
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 if __name__ == "__main__":

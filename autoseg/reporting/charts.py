@@ -144,6 +144,7 @@ def bars(rows: Sequence[Row], what: str, x_label: str) -> str:
         axis.set_yticks(range(len(rows)), [row.name for row in rows])
         axis.set_ylim(len(rows) - 0.4, -0.6)
         axis.set_xlabel(x_label)
+        axis.set_xlim(left=0)
         axis.grid(axis="x", color=INK, alpha=0.15, lw=0.6)
 
     return _svg(draw, (9.0, 0.7 + 0.3 * len(rows)), what)

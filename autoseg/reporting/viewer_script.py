@@ -4,7 +4,7 @@ VIEWER_STYLE = """
 .viewer { display: none; background: #101317; color: #c9d1db; border-radius: .5rem; padding: .6rem; }
 .live .viewer { display: block; } .live .still { display: none; }
 .planes { display: grid; gap: .6rem; grid-template-columns: repeat(auto-fit, minmax(13rem, 1fr)); align-items: end; }
-.plane canvas { display: block; width: 100%; height: auto; max-height: 26rem; object-fit: contain; cursor: crosshair; }
+.plane canvas { display: block; max-width: 100%; max-height: 26rem; margin: 0 auto; cursor: crosshair; }
 .plane label { display: flex; align-items: center; gap: .5rem; font-size: .85rem; margin-top: .3rem; }
 .plane input { flex: 1; min-width: 4rem; accent-color: #6db3f2; height: 1.6rem; }
 .plane output { min-width: 4.5em; text-align: right; font-variant-numeric: tabular-nums; }

@@ -1,8 +1,11 @@
 """The results table in benchmarks/README.md says what the committed records say."""
 
+from dataclasses import replace
+
 import pytest
 
 from autoseg.core.statistics import Interval, PairedDifference
+from autoseg.suites.record import Published
 from benchmarks.record import BenchmarkRecord, CaseResult, Hardware, Peer, these_versions, this_hardware
 from benchmarks.table import README, page, records, table
 
@@ -44,11 +47,29 @@ def test_readme_table_is_not_stale() -> None:
     assert page(text, records()) == text, "run: python -m benchmarks.table"
 
 
-def test_a_record_becomes_one_line_per_peer() -> None:
-    line = table([("hippocampus", record())]).splitlines()[2]
-    assert "| 15 min | 14.8 min | 30 s | 1.00 GiB | 0.8950 |" in line
-    assert "| nnU-Net 2 plain | 0.8997 | -0.0047 (-0.0060 to -0.0035) |" in line
-    assert "2 cores, Test CPU, 8 GiB, bf16 | 0123456789 |" in line
+def test_a_record_becomes_a_line_of_the_board_and_one_for_each_peer() -> None:
+    text = table([("hippocampus", record())])
+    assert "| hippocampus | autoseg, 15 min | 0.8950 | 1 | 14.8 min | 30 s | 1.00 GiB | - | 2 cores, Test CPU" in text
+    assert "8 GiB, bf16 | 0123456789 | [hippocampus](results/hippocampus.json) |" in text
+    assert "| nnU-Net 2 plain | 0.8950 | 0.8997 | -0.0047 (-0.0060 to -0.0035) |" in text
+
+
+def test_the_best_of_a_suite_comes_first_with_its_energy() -> None:
+    classical = replace(
+        record(),
+        method="classical",
+        mean_dice=0.7,
+        processor_s=360.0,
+        notes=("chosen by cross-validation: watershed",),
+        published=(Published(name="n", dice=0.89, per_label=(0.9, 0.88), protocol="5 folds", source="s"),),
+    )
+    measured = replace(record(), energy_j=7200.0)
+    lines = table([("a", classical), ("b", measured)]).splitlines()
+    assert lines[2].startswith("| hippocampus | autoseg, 15 min | 0.8950")
+    assert " | 2.0 | " in lines[2]
+    assert lines[3].startswith("| hippocampus | classical; watershed | 0.7000")
+    assert " | ~1.0 | " in lines[3]
+    assert "| hippocampus | n | 0.8900 | 0.9000, 0.8800 | 5 folds (s) |" in lines
 
 
 def test_a_readme_without_marks_is_refused() -> None:

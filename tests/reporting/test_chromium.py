@@ -204,12 +204,12 @@ def test_a_click_in_one_plane_moves_the_others(page: Path, chromium: Browser) ->
     opened(chromium, page, DESKTOP)
     values = chromium.ask("""(() => {
         const planes = [...document.querySelector('.viewer').querySelectorAll('.plane')];
-        const canvas = planes[0].querySelector('canvas'), box = canvas.getBoundingClientRect();
+        const canvas = planes[1].querySelector('canvas'), box = canvas.getBoundingClientRect();
         const at = {clientX: box.left + 0.25 * box.width, clientY: box.top + 0.75 * box.height};
         canvas.dispatchEvent(new MouseEvent('click', at));
         return planes.map((plane) => ['value', 'max'].map((name) => Number(plane.querySelector('input')[name])));
     })()""")
-    assert values[1][0] == pytest.approx(0.75 * values[1][1], abs=1.5)
+    assert values[0][0] == pytest.approx(0.25 * values[0][1], abs=1.5)  # its rows run from head to foot
     assert values[2][0] == pytest.approx(0.25 * values[2][1], abs=1.5)
 
 
