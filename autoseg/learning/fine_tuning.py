@@ -16,8 +16,8 @@ from torch import Tensor
 
 from autoseg.core.errors import AutosegError
 from autoseg.core.starts import START_NAME, Started, StartRecord
-from autoseg.learning.model_files import PLAN_NAME, foreground_names, label_values
-from autoseg.learning.network import UNet
+from autoseg.learning.model_files import PLAN_NAME, foreground_names, label_values, plan_inputs, plan_outputs
+from autoseg.learning.network import UNet, build_network
 from planners.fine_tuning import matched_channels
 from planners.plan import Plan
 
@@ -41,6 +41,23 @@ class Beginning:
 
     weights: Mapping[str, Tensor]
     started: Started
+
+
+def beginning_of(folder: Path, plan: Plan, configuration: str, fold: int, seed: int) -> Beginning | None:
+    """Return what a network of `plan` begins with, read from a workspace's `start/`; None where it is drawn at random.
+
+    Parts that are not taken are drawn from the seed.
+
+    Raises:
+        AutosegError: as `read_given` and `begin_with`.
+
+    """
+    if not plan.start:
+        return None
+    given = read_given(folder, configuration, fold)
+    torch.manual_seed(seed)
+    fresh = build_network(plan.configuration(configuration), plan_inputs(plan, configuration), plan_outputs(plan))
+    return begin_with(given, fresh, plan, configuration)
 
 
 def begin_with(given: Given, network: UNet, plan: Plan, configuration: str) -> Beginning:
