@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -88,7 +88,11 @@ class Child:
             text=True,
             start_new_session=True,
         )
-        self.about = self._answer()
+        try:
+            self.about = self._answer()
+        except AutosegError:
+            self._end()
+            raise
         os.killpg(self._process.pid, signal.SIGSTOP)
 
     def __enter__(self) -> Self:
@@ -97,8 +101,12 @@ class Child:
 
     def __exit__(self, *_: object) -> None:
         """End it and all that it started."""
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        self._end()
+
+    def _end(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.communicate()
         self._log.close()
 
     def turn(self, seconds: float) -> dict[str, float]:

@@ -63,11 +63,17 @@ def prepare_theirs(workspace: Workspace, peer: Peer) -> None:
     configuration = made["configurations"][CONFIGURATION]
     configuration["batch_size"] = BATCH
     write_text(plans, json.dumps(made, indent=1))
-    _check_same(configuration, compared_configuration(read_plan(workspace.plan)))
+    check_same(configuration, compared_configuration(read_plan(workspace.plan)))
     peer.call(["preprocess", "-d", number, "-plans_name", "nnUNetPlans", "-c", CONFIGURATION, "-np", "1"], loaders=1)
 
 
-def _check_same(theirs: dict[str, object], ours: Configuration) -> None:
+def check_same(theirs: dict[str, object], ours: Configuration) -> None:
+    """Refuse a configuration of nnU-Net's plans that is another network than ours.
+
+    Raises:
+        AutosegError: it is.
+
+    """
     architecture = theirs["architecture"]["arch_kwargs"]  # type: ignore[index]
     expected = {
         "patch_size": list(ours.patch),
