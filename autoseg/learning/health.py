@@ -6,6 +6,7 @@ without fitting is looked at first. The copy is thrown away and nothing that the
 training is the same with and without this check.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from jaxtyping import Float, Int16
 from torch import Tensor
 
 from autoseg.core.errors import AutosegError
+from autoseg.core.runtime import say
 from autoseg.core.stopping import Wish
 from autoseg.learning.evidence import Cause, HealthTask, absent_labels, causes_in_case, shifted_everywhere
 from autoseg.learning.feeding import Feeder
@@ -195,7 +197,18 @@ def _fit(
     return (_mean(fits),) if fits else ()
 
 
-def act_on(health: Health, say: Callable[[str], None]) -> None:
+def look_first(task: TrainingTask, source: CaseSource, looked_at: HealthTask, stop: Callable[[], Wish | None]) -> None:
+    """Check that there is something to learn; a training of fixed steps is left without, as it needs no clock.
+
+    Raises:
+        AutosegError: as `act_on`.
+
+    """
+    if task.seconds is not None or task.convergence is not None:
+        act_on(check_health(task, source, looked_at, time.monotonic, stop), say)
+
+
+def act_on(health: Health, tell: Callable[[str], None]) -> None:
     """Warn of what was found, or refuse to train on nothing.
 
     Raises:
@@ -205,8 +218,8 @@ def act_on(health: Health, say: Callable[[str], None]) -> None:
     for cause in health.causes:
         if cause.severity == "error":
             raise AutosegError.at("health check before training", cause.what, cause.mend)
-        say(f"warning: {cause.what}; {cause.mend}")
+        tell(f"warning: {cause.what}; {cause.mend}")
     if health.verdict == "learns":
-        say(
+        tell(
             f"health check: {health.case} alone is learned (training Dice {health.dice:.2f} after {health.steps} steps)"
         )

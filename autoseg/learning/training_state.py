@@ -28,7 +28,7 @@ MAXIMUM_CONSECUTIVE_SKIPS = 20  # non-finite steps in a row before the training 
 MAXIMUM_ROLL_BACKS = 2  # without a single finite step in between: going back again would not help either
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=False, slots=True, kw_only=True)
 class TrainingState:
     """Everything that changes while training; `best` are the averaged weights that validated best so far."""
 

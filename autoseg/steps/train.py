@@ -1,8 +1,6 @@
 """Train one network of the plan on one fold, and keep the model folder up to date after it."""
 
 import hashlib
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -15,18 +13,19 @@ from autoseg.core.plans import read_plan
 from autoseg.core.records import decode, encode, read_record, write_record
 from autoseg.core.runtime import digest_bytes, digest_file, say
 from autoseg.core.starts import start_folder
-from autoseg.core.stopping import Wish, stop_on_request
+from autoseg.core.stopping import stop_on_request
 from autoseg.core.version import VERSION
 from autoseg.core.workspace import Workspace
 from autoseg.datasets.dataset import Fold, Folds
+from autoseg.datasets.manifest import write_training_cases
 from autoseg.imaging.store import CaseStore
 from autoseg.learning.cascade import CascadeSource, cascade_input
 from autoseg.learning.collapse import Restart
 from autoseg.learning.epoch_log import EpochLog, schedule_text
 from autoseg.learning.evidence import health_task
 from autoseg.learning.feeding import Feeder, FeedOptions, MemorySource, as_they_are
-from autoseg.learning.fine_tuning import Beginning, begin_with, read_given
-from autoseg.learning.health import act_on, check_health
+from autoseg.learning.fine_tuning import beginning_of
+from autoseg.learning.health import look_first
 from autoseg.learning.machine import choose_device, measure_machine, training_dtype
 from autoseg.learning.model_files import (
     MODEL_NAME,
@@ -39,8 +38,6 @@ from autoseg.learning.model_files import (
     save_model,
     save_network,
 )
-from autoseg.learning.network import build_network
-from autoseg.learning.sampling import CaseSource
 from autoseg.learning.training import train_network
 from autoseg.learning.training_task import Hooks, TrainingResult, TrainingTask
 from autoseg.learning.validation import Validator
@@ -181,6 +178,8 @@ def _train(workspace: Workspace, options: TrainOptions, workers: Workers) -> Tra
             write_model(workspace)
             return record
     source, feed = _fed(workspace, plan, task, options)
+    if task.beginning is not None:
+        say(f"{options.configuration} fold {options.fold} {task.beginning.started}")
     workers.tell(
         encode(
             _Along(root=str(workspace.root), shared=str(workspace.shared or workspace.root), options=options)
@@ -197,7 +196,9 @@ def _train(workspace: Workspace, options: TrainOptions, workers: Workers) -> Tra
             stop=stop,
             peak_memory_bytes=peak_memory_bytes,
             keep=lambda result: _keep(workspace, task, options, result),
-            begin=lambda: _look_first(workspace, task, source, feed, stop),
+            begin=lambda: look_first(
+                task, source, health_task(feed, read_record(workspace.fingerprint, Fingerprint)), stop
+            ),
             halved=lambda: _remember_halved(workspace, machine, options.configuration),
         )
         result = train_network(task, feeder, hooks)
@@ -205,16 +206,6 @@ def _train(workspace: Workspace, options: TrainOptions, workers: Workers) -> Tra
             say(f"stopped after {result.steps} steps: {_left_behind(workspace)}")
         stop.check()
     return _write(workspace, task, options, result)
-
-
-def _look_first(
-    workspace: Workspace, task: TrainingTask, source: CaseSource, feed: FeedOptions, stop: Callable[[], Wish | None]
-) -> None:
-    """Check that there is something to learn; a training of fixed steps is left without, as it needs no clock."""
-    if task.seconds is None and task.convergence is None:
-        return
-    looked_at = health_task(feed, read_record(workspace.fingerprint, Fingerprint))
-    act_on(check_health(task, source, looked_at, time.monotonic, stop), say)
 
 
 def _remember_halved(workspace: Workspace, machine: Machine, configuration: str) -> None:
@@ -301,6 +292,7 @@ def _write_model(workspace: Workspace, configuration: str | None) -> ModelRecord
     )
     if configuration is None:
         model = _as_chosen_before(workspace, model)
+    write_training_cases(workspace.model, workspace.findings)
     save_model(workspace.model, model, plan, read_record(workspace.fingerprint, Fingerprint))
     named = {network.file for network in networks}
     for path in workspace.model.glob("*-step_*.safetensors"):  # what stopped trainings left, and finished ones replaced
@@ -343,7 +335,7 @@ def _task(workspace: Workspace, plan: Plan, fold: Fold, options: TrainOptions, m
         )
     dtype = training_dtype(machine)
     before = sorted((workspace.root / "training" / (configuration.previous or "-")).glob("fold_*/training.json"))
-    beginning = _beginning(workspace, plan, options)
+    beginning = beginning_of(start_folder(workspace.root), plan, configuration.name, options.fold, options.seed)
     parts = (
         encode(configuration),
         encode(fold),
@@ -368,17 +360,6 @@ def _task(workspace: Workspace, plan: Plan, fold: Fold, options: TrainOptions, m
         parts=2 if options.configuration in machine.halved else 1,
         beginning=beginning,
     )
-
-
-def _beginning(workspace: Workspace, plan: Plan, options: TrainOptions) -> Beginning | None:
-    """Return the weights that the plan wants a network to begin with, None for none."""
-    if not plan.start:
-        return None
-    name = options.configuration
-    given = read_given(start_folder(workspace.root), name, options.fold)
-    torch.manual_seed(options.seed)  # of the parts that are not taken
-    fresh = build_network(plan.configuration(name), plan_inputs(plan, name), plan_outputs(plan))
-    return begin_with(given, fresh, plan, name)
 
 
 def _record(
