@@ -50,6 +50,11 @@ class Workspace:
         return self.root / "inspection.json"
 
     @property
+    def manifest(self) -> Path:
+        """What the cases hold, as digests (Manifest)."""
+        return self.root / "manifest.json"
+
+    @property
     def previews(self) -> Path:
         """Small pictures of the cases (Previews)."""
         return self.root / "previews.json"

@@ -17,6 +17,7 @@ from autoseg.datasets.inspection import CaseFacts, ChannelFacts, Finding, ValueC
 from autoseg.datasets.load import load_channels, load_placed_label
 from autoseg.datasets.preview import preview_png
 from autoseg.datasets.thumbnail import thumbnail
+from autoseg.imaging.content import content_digest, place_digest
 from autoseg.imaging.dicom_labels import file_of
 from autoseg.imaging.geometry import (
     MAX_CORNER_DISPLACEMENT_VOXELS,
@@ -28,7 +29,7 @@ from autoseg.imaging.geometry import (
 )
 from autoseg.imaging.read import ending_of
 from autoseg.imaging.reading import STRICT, ReadOptions
-from autoseg.imaging.volume import Grid, Volume
+from autoseg.imaging.volume import Grid
 
 _SAMPLED_VOXELS = 1 << 14
 _PERCENTILES = (0.05, 0.95)
@@ -90,10 +91,11 @@ def examine(task: Examination) -> Reading:
     findings = [_moved(name, task.case.images[0]) for name in channels.resampled]
     findings += _skewed(image.grid, task.case.images[0])
     findings += [_mended(task.case.images[0], note) for note in image.notes]
+    digest = content_digest(image.array)
     facts = CaseFacts(
         name=task.case.name,
         stamp=task.stamp,
-        digest=_digest(image),
+        digest=digest,
         dimensions=image.grid.dimensions,
         shape=image.grid.shape,
         spacing_mm=image.grid.spacing_mm,
@@ -105,6 +107,7 @@ def examine(task: Examination) -> Reading:
         thumbnail=thumbnail(image),
         turns=() if labels.together is None else turn_gains(image.array[0], labels.together),
         findings=(*findings, *labels.findings),
+        content=_content(digest, image.grid, labels),
     )
     picture = preview_png(image.array, labels.together, image.grid) if task.preview else b""
     return Reading(facts=facts, preview=picture)
@@ -123,6 +126,7 @@ class _Labels:
     together: NDArray[np.integer[Any]] | None
     overlapping: bool
     findings: tuple[Finding, ...]
+    contents: tuple[str, ...] = ()
 
 
 def _read_labels(task: Examination, grid: Grid) -> _Labels:
@@ -130,6 +134,7 @@ def _read_labels(task: Examination, grid: Grid) -> _Labels:
     findings: list[Finding] = []
     together: NDArray[np.integer[Any]] | None = None
     overlapping = False
+    contents: list[str] = []
     for number, name in enumerate(task.case.references, start=1):
         if not name:
             values.append(())
@@ -141,6 +146,7 @@ def _read_labels(task: Examination, grid: Grid) -> _Labels:
             values.append(())
             continue
         findings += _displaced(grid, placed.grid, name)
+        contents.append(f"{number} {content_digest(placed.array)}")
         values.append(count_values(placed.array))
         if task.reference_kind == "map":
             together = placed.array
@@ -151,7 +157,11 @@ def _read_labels(task: Examination, grid: Grid) -> _Labels:
         together[clear] = number
     structures = task.reference_kind == "structures"
     return _Labels(
-        values=tuple(values), together=together, overlapping=overlapping and structures, findings=tuple(findings)
+        values=tuple(values),
+        together=together,
+        overlapping=overlapping and structures,
+        findings=tuple(findings),
+        contents=tuple(contents),
     )
 
 
@@ -243,7 +253,7 @@ def _channel(channel: NDArray[Any]) -> ChannelFacts:
     return ChannelFacts(minimum=float(channel.min()), maximum=float(channel.max()), mean=mean, low=low, high=high)
 
 
-def _digest(image: Volume) -> str:
-    array = np.ascontiguousarray(image.array)
-    head = f"{array.dtype.str} {array.shape}".encode()
-    return hashlib.blake2b(array.data, digest_size=16, key=hashlib.sha256(head).digest()).hexdigest()
+def _content(digest: str, grid: Grid, labels: _Labels) -> str:
+    """Return a digest of a case: the voxels of image and labels, and where they lie."""
+    parts = (digest, place_digest(grid), *labels.contents)
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:32]

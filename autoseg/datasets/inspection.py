@@ -72,6 +72,7 @@ class CaseFacts:
     thumbnail: str
     turns: tuple[TurnGain, ...]
     findings: tuple[Finding, ...]
+    content: str = ""
 
 
 Examined = Sequence[tuple[Case, CaseFacts]]

@@ -16,6 +16,7 @@ from autoseg.core.records import write_record
 from autoseg.core.runtime import digest_file, say
 from autoseg.datasets.apart import load_image_apart
 from autoseg.datasets.inputs import InputCase
+from autoseg.imaging.content import content_digest
 from autoseg.imaging.measurements import measure
 from autoseg.imaging.probabilities import LEVELS, ProbabilitiesRecord, ProbabilityWriter
 from autoseg.imaging.reading import STRICT, ReadOptions
@@ -31,7 +32,7 @@ from autoseg.predicting.costs import peak_memory_bytes
 from autoseg.predicting.files import digest_of_input, finished, has_probabilities, probabilities_record_path
 from autoseg.predicting.observing import Seen, has_observation, observation_of, seen, write_observation
 from autoseg.predicting.output import Destination, Format, write_label_map, write_measurements
-from autoseg.predicting.records import CasePrediction, FailedCase
+from autoseg.predicting.records import TRAINING_IMAGE, CasePrediction, FailedCase
 
 _GIB = 1 << 30
 
@@ -52,6 +53,7 @@ class Job:
         max_ram_bytes: ceiling of this process; None for none.
         trust: tempers probabilities and foresees Dice.
         observations: what was seen of each case is kept, to learn from once its reference is known.
+        trained_on: digests of the images that the model was trained on, which are told.
 
     """
 
@@ -66,6 +68,7 @@ class Job:
     max_ram_bytes: int | None = None
     trust: Trust = field(default_factory=Trust)
     observations: bool = False
+    trained_on: frozenset[str] = frozenset()
 
     def destination(self, case: InputCase) -> Destination:
         """Return where the files of a case go."""
@@ -152,15 +155,17 @@ def read_case(job: Job, case: InputCase, needed_bytes: int) -> Ready | CasePredi
         if len(image.array) != len(names):
             what = f"{len(image.array)} channels where the model takes {len(names)} ({', '.join(names)})"
             raise AutosegError.at(case.images[0], what, "give one file per channel, named _0000, _0001, ...")
+        seen_before = bool(job.trained_on) and content_digest(image.array) in job.trained_on
+        if seen_before and job.strict:
+            raise AutosegError.at(case.images[0], TRAINING_IMAGE, "take it out of the test images")
         warnings = () if job.model is None else unlike_training(job.model, image)
         if warnings and job.strict:
             what = f"unlike the training data: {'; '.join(warnings)}"
             raise AutosegError.at(case.images[0], what, "predict it without --strict if it is meant")
         prepared = job.segmenter.prepare(image.array, image.grid.spacing_mm)
     seconds = time.monotonic() - started
-    return Ready(
-        case=case, digest=digest, image=image, prepared=prepared, warnings=(*image.notes, *warnings), seconds=seconds
-    )
+    told = (*image.notes, *warnings, *([TRAINING_IMAGE] if seen_before else []))
+    return Ready(case=case, digest=digest, image=image, prepared=prepared, warnings=told, seconds=seconds)
 
 
 def _has_all(job: Job, case: InputCase) -> bool:

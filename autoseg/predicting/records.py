@@ -13,6 +13,8 @@ from autoseg.imaging.nifti_write import DISCLAIMER
 
 RECORDS = "records"
 """Folder, beside the label maps, of the records of the cases."""
+TRAINING_IMAGE = "is an image that the model was trained on: a score on it says nothing of new ones"
+"""The warning in the record of such a case, by which an evaluation knows it."""
 PRESETS_NAME = "presets.json"
 """In a model folder: what its presets take and give."""
 

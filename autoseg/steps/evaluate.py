@@ -29,6 +29,7 @@ from autoseg.datasets.understand import understand
 from autoseg.imaging.read import read_header
 from autoseg.imaging.scoring import score_case, values_in
 from autoseg.imaging.volume import Grid
+from autoseg.predicting.records import RECORDS, TRAINING_IMAGE, CasePrediction
 from planners.fingerprint import Label
 from planners.plan import Plan
 
@@ -94,9 +95,27 @@ def evaluate(
     if options.partial:
         task = replace(task, pairs=tuple(pair for pair in task.pairs if pair.prediction))
     rules = checked_rules(rules, sum(label.role == "foreground" for label in task.labels))
-    scores = _score_all(replace(task, rules=rules, preset=options.preset))
+    notes = (*task.notes, *_seen_in_training(sources))
+    scores = _score_all(replace(task, rules=rules, preset=options.preset, notes=notes))
     _write(output or (predictions if predictions.is_dir() else predictions.parent), scores)
     return scores
+
+
+def _seen_in_training(predictions: Sequence[Source]) -> tuple[str, ...]:
+    """Return a note where the records beside the predictions say that the model was trained on some of the images."""
+    seen = [p.name for p in predictions if TRAINING_IMAGE in _warnings_of(p)]
+    if not seen:
+        return ()
+    some = ", ".join(seen[:_SHOWN]) + (", ..." if len(seen) > _SHOWN else "")
+    return (f"{len(seen)} of {len(predictions)} images ({some}) were in the training data: these scores flatter",)
+
+
+def _warnings_of(prediction: Source) -> tuple[str, ...]:
+    path = prediction.path.parent / RECORDS / f"{prediction.name}.json"
+    try:
+        return read_record(path, CasePrediction).warnings if path.is_file() else ()
+    except AutosegError:  # of another program or version
+        return ()
 
 
 def rules_of(options: EvaluateOptions, preset: Preset | None) -> Rules:

@@ -10,6 +10,7 @@ from autoseg.core.records import read_record, write_record
 from autoseg.core.workspace import Workspace
 from autoseg.datasets.doctor import examine_dataset
 from autoseg.datasets.inspection import CaseFacts, Finding, Inspection, Preview, Previews, Severity
+from autoseg.datasets.manifest import make_manifest
 from autoseg.datasets.options import Options
 from autoseg.datasets.understand import Understanding, study
 from autoseg.reporting.inspection import inspection_page
@@ -32,6 +33,7 @@ def inspect(dataset_folder: Path, workspace: Workspace, options: Options) -> Ins
     inspection = _inspection(understanding)
     write_record(workspace.dataset, understanding.dataset)
     write_record(workspace.findings, inspection)
+    write_record(workspace.manifest, make_manifest(inspection.dataset, inspection.cases, inspection.test_cases))
     stamps = {fact.stamp for fact in (*inspection.cases, *inspection.test_cases)}
     kept = {stamp: png for stamp, png in {**pictures, **understanding.previews}.items() if stamp in stamps}
     shown = tuple(Preview(stamp=stamp, png=base64.b64encode(png).decode("ascii")) for stamp, png in kept.items())

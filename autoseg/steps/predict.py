@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoseg.core.errors import AutosegError, PartialError
-from autoseg.core.files import write_text
+from autoseg.core.files import sweep_temporaries, write_text
 from autoseg.core.records import read_record, write_record
 from autoseg.core.runtime import digest_bytes, free_memory_bytes, say
 from autoseg.core.selection import JOINED
 from autoseg.core.workspace import Workspace
 from autoseg.datasets.dataset import Dataset, Folds
 from autoseg.datasets.inputs import InputCase, find_inputs
+from autoseg.datasets.manifest import read_training_cases
 from autoseg.imaging.reading import STRICT, ReadOptions
 from autoseg.learning.inference import InferenceOptions, Segmenter, make_segmenter
 from autoseg.learning.machine import choose_device
@@ -84,8 +85,10 @@ def predict(options: PredictOptions) -> PredictionRecord:
         strict=options.strict,
         max_ram_bytes=options.max_ram_bytes or _default_ceiling_bytes(),
         trust=trust,
+        trained_on=frozenset() if is_nnunet(options.model) else read_training_cases(find_model(options.model)),
     )
     refuse_overwriting(job.destination(case) for case in cases)
+    sweep_temporaries(options.output)
     outcome = predict_cases(job, cases)
     predictors = [member.predictor for member in segmenter.members]
     record = PredictionRecord(

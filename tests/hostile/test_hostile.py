@@ -59,7 +59,13 @@ def test_the_watch_sees_a_process_start(watched):
     assert WATCH.seen
 
 
-@pytest.mark.parametrize("name", CORPUS)
+def by_cost(name: str) -> object:
+    """Mark what takes long, and the pickles, which tests/core reads every time."""
+    slow = name.startswith(("pickle", "checkpoint", "nnU-Net", "image: gzip"))
+    return pytest.param(name, marks=pytest.mark.slow if slow else ())
+
+
+@pytest.mark.parametrize("name", map(by_cost, CORPUS))
 @pytest.mark.usefixtures("watched")
 def test_it_does_nothing(name, tmp_path, monkeypatch):
     (tmp_path / "cwd").mkdir()
