@@ -210,8 +210,7 @@ def _keep(workspace: Workspace, side: Workspace, before: TrainingRecord, network
     write_record(workspace.training(before.configuration, before.fold) / "training.json", record)
     write_model(workspace)
     (workspace.model / before.network.file).unlink(missing_ok=True)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    side.validation(before.configuration, before.fold).rename(place)
+    shutil.copytree(side.validation(before.configuration, before.fold), place, copy_function=copy_file)
     step, inputs = validation_step(workspace, record)
     mark_done(workspace.provenance, step, inputs)
 
