@@ -1,6 +1,7 @@
 """Each epoch as a line for machines (progress.jsonl) and a line for people."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from autoseg.learning.training_task import Epoch, TrainingResult, TrainingTask
 class EpochLog:
     """Writes the lines of a training; a resumed one replaces those after the step it goes on from."""
 
-    def __init__(self, path: Path, title: str) -> None:
-        """Log to `path`; `title` names the training to people."""
+    def __init__(self, path: Path, title: str, after: tuple[Callable[[Epoch], None], ...] = ()) -> None:
+        """Log to `path`; `title` names the training to people. `after` are called with each epoch then."""
         self._path = path
         self._title = title
+        self._after = after
 
     def __call__(self, epoch: Epoch) -> None:
         """Write the lines of an epoch."""
@@ -25,6 +27,8 @@ class EpochLog:
         say(f"{self._title}: {epoch_text(epoch)}")
         if epoch.outlook is not None:
             say(f"{self._title}: {epoch.outlook}")
+        for also in self._after:
+            also(epoch)
 
 
 def epoch_text(epoch: Epoch) -> str:

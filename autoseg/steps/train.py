@@ -38,11 +38,13 @@ from autoseg.learning.model_files import (
     save_model,
     save_network,
 )
+from autoseg.learning.tensorboard_log import TensorBoardLog
 from autoseg.learning.training import train_network
 from autoseg.learning.training_task import Hooks, TrainingResult, TrainingTask
 from autoseg.learning.validation import Validator
 from autoseg.learning.workers import ALONE, Workers
 from autoseg.predicting.costs import peak_memory_bytes
+from autoseg.reporting.live import LivePage
 from planners.fingerprint import Fingerprint
 from planners.plan import Configuration, Plan
 from planners.recipe import Machine
@@ -185,6 +187,7 @@ def _train(workspace: Workspace, options: TrainOptions, workers: Workers) -> Tra
             _Along(root=str(workspace.root), shared=str(workspace.shared or workspace.root), options=options)
         ).decode()
     )
+    live, board = LivePage(workspace), TensorBoardLog(task.folder)
     with stop_on_request(workspace.stop_file) as stop, Feeder(source, feed) as feeder:
         validator = Validator(task, source, fold.validation, stop)
         if task.convergence is not None and not validator.can_judge:
@@ -192,7 +195,7 @@ def _train(workspace: Workspace, options: TrainOptions, workers: Workers) -> Tra
             task = replace(task, convergence=None)
         hooks = Hooks(
             validate=validator,
-            log=EpochLog(task.folder / "progress.jsonl", f"{options.configuration} fold {options.fold}"),
+            log=EpochLog(task.folder / "progress.jsonl", f"{options.configuration} fold {options.fold}", (live, board)),
             stop=stop,
             peak_memory_bytes=peak_memory_bytes,
             keep=lambda result: _keep(workspace, task, options, result),
@@ -201,7 +204,11 @@ def _train(workspace: Workspace, options: TrainOptions, workers: Workers) -> Tra
             ),
             halved=lambda: _remember_halved(workspace, machine, options.configuration),
         )
-        result = train_network(task, feeder, hooks)
+        try:
+            result = train_network(task, feeder, hooks)
+        finally:
+            live.end()
+            board.close()
         if not result.finished:
             say(f"stopped after {result.steps} steps: {_left_behind(workspace)}")
         stop.check()
