@@ -45,8 +45,8 @@ def refused(place: Path, maker: Callable[[Path], Path]) -> Found:
     place.mkdir(exist_ok=True)
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(place / "sound.png")
     load_image_apart(place, ("sound.png",))
-    before = _peaks()
     bomb = maker(place)
+    before = _peaks()
     began = time.monotonic()
     try:
         load_image_apart(place, (bomb.name,))
@@ -131,8 +131,9 @@ def _dicom_length(place: Path) -> Path:
     path = min(path for path in folder.rglob("*") if path.is_file())
     data = path.read_bytes()
     tag = bytes.fromhex("e07f1000") + b"OW"
-    at = data.index(tag) + len(tag) + 2
-    path.write_bytes(data[:at] + struct.pack("<I", 0xFFFFFFF0) + data[at + 4 :])
+    at = data.index(tag)
+    swallowing = bytes.fromhex("df7f1010") + b"OB\0\0" + struct.pack("<I", 0xFFFFFFF0)
+    path.write_bytes(data[:at] + swallowing + data[at:])
     return folder
 
 
