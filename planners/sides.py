@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from planners.fingerprint import Fingerprint, Label, Modality
-from planners.plan import Augmentation, Target
+from planners.plan import Augmentation, Configuration, Plan, Target
 
 Pair = tuple[int, int]
 
@@ -111,6 +111,21 @@ def with_sides(
     if axis not in augmentation.mirror_axes:
         return augmentation
     return replace(augmentation, mirror_swap_axis=axis, mirror_swaps=pairs)
+
+
+def input_swaps(plan: Plan, configuration: Configuration) -> tuple[Pair, ...]:
+    """Return the pairs of input channels that change places with the sides of a mirrored view.
+
+    Only a cascade has any: after the image's channels it sees one for each value of the label map of the stage before.
+    """
+    if configuration.previous is None:
+        return ()
+    own = [label.values for label in plan.labels if label.role == "foreground"]
+    values = sorted({value for each in own for value in each})
+    first = 1 if plan.target == "labels" else 0
+    pairs = [(own[a - first], own[b - first]) for a, b in configuration.augmentation.mirror_swaps]
+    places = {value: len(plan.channels) + index for index, value in enumerate(values)}
+    return tuple((places[a[0]], places[b[0]]) for a, b in pairs if len(a) == len(b) == 1)
 
 
 def _names(labels: Sequence[Label]) -> list[str]:

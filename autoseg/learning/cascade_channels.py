@@ -2,17 +2,7 @@
 
 from collections.abc import Sequence
 
-from autoseg.learning.model_files import label_values
-from planners.plan import Configuration, Plan
-
-
-def input_swaps(plan: Plan, configuration: Configuration) -> tuple[tuple[int, int], ...]:
-    """Return the pairs of a network's input channels that change places with the sides of a mirrored view."""
-    if configuration.previous is None:
-        return ()
-    outputs, first = value_positions(plan, label_values(plan)), len(plan.channels)
-    pairs = [(outputs[one], outputs[other]) for one, other in configuration.augmentation.mirror_swaps]
-    return tuple((first + a, first + b) for a, b in pairs if a is not None and b is not None)
+from planners.plan import Plan
 
 
 def value_positions(plan: Plan, values: Sequence[int]) -> tuple[int | None, ...]:

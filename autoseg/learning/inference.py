@@ -13,7 +13,6 @@ from jaxtyping import Real, UInt8, UInt16
 from autoseg.core.errors import AutosegError, ResourceError
 from autoseg.imaging.changes import Change, apply_change
 from autoseg.imaging.preparation import Prepared, SpacingMm, prepare_image
-from autoseg.learning.cascade_channels import input_swaps
 from autoseg.learning.ensemble import Ensemble, Footprint, Input, Sink
 from autoseg.learning.model_files import LoadedNetwork, label_values, plan_inputs, plan_outputs
 from autoseg.learning.observation import Watch
@@ -21,6 +20,7 @@ from autoseg.learning.sliding_window import WindowPredictor
 from autoseg.learning.source import Source, Tally
 from autoseg.learning.windows import STEP_FRACTION
 from planners.plan import Configuration, Plan
+from planners.sides import input_swaps
 
 LabelMap = UInt8[np.ndarray, "z y x"] | UInt16[np.ndarray, "z y x"]
 

@@ -21,6 +21,7 @@ from autoseg.runner.record import PLAN_NAME, RECORD_NAME, Network, Resampling, R
 from autoseg.runner.reduction import TILE_PLANES, block_cuts, block_labels
 from autoseg.runner.strict import read_strict
 from planners.plan import Plan
+from planners.sides import input_swaps
 
 LabelMap = UInt8[np.ndarray, "z y x"] | UInt16[np.ndarray, "z y x"]
 SpacingMm = tuple[float, float, float]
@@ -159,6 +160,7 @@ class _Opened:
             sessions=tuple(open_session(*self._file(network), self.threads) for network in chosen),
             outputs=len(self.values) + (self.plan.target == "labels"),
             mirror_axes=configuration.augmentation.mirror_axes if self.record.mirror else (),
+            input_swaps=input_swaps(self.plan, configuration),
         )
         previous = None
         if configuration.previous is not None:

@@ -28,12 +28,16 @@ _WARNINGS_OFF = 3  # onnxruntime's log level: errors only
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class NetworkPredictor:
-    """Networks that are averaged as logits; holds no state of a call, so threads may share it."""
+    """Networks that are averaged as logits; holds no state of a call, so threads may share it.
+
+    `input_swaps` are pairs of input channels that are left and right of what a stage before predicted.
+    """
 
     configuration: Configuration
     sessions: tuple[Session, ...]
     outputs: int
     mirror_axes: tuple[int, ...]
+    input_swaps: tuple[tuple[int, int], ...] = ()
 
     def blocks(self, source: Source, mapping: GridMapping) -> Iterator[Planes]:
         """Yield for each block of native planes the logits (plane, k, y, x) of the network planes behind it.
@@ -69,22 +73,23 @@ class NetworkPredictor:
         for size in range(len(self.mirror_axes) + 1):
             for chosen in combinations(self.mirror_axes, size):
                 axes = tuple(2 + axis for axis in chosen)
-                flipped = np.ascontiguousarray(np.flip(x, axes))
+                inputs = self._order(chosen, x.shape[1], self.input_swaps)
+                outputs = self._order(chosen, self.outputs, self.configuration.augmentation.mirror_swaps)
+                flipped = np.ascontiguousarray(np.flip(x[:, inputs], axes))
                 for session in self.sessions:
                     (logits,) = session.run(None, {session.get_inputs()[0].name: flipped})
-                    total += np.flip(logits, axes)[:, self._order(chosen)]
+                    total += np.flip(logits, axes)[:, outputs]
                     passes += 1
         if not np.isfinite(total.sum()):
             raise AutosegError.at("model", "its output is not finite for this image", "check the image's intensities")
         total /= np.float32(passes)
         return total[:, :, None] if flat else total
 
-    def _order(self, mirrored: tuple[int, ...]) -> list[int]:
-        """Return the order of the outputs of a mirrored view: left and right of a structure change places."""
-        augmentation = self.configuration.augmentation
-        order = list(range(self.outputs))
-        if augmentation.mirror_swap_axis in mirrored:
-            for a, b in augmentation.mirror_swaps:
+    def _order(self, mirrored: tuple[int, ...], count: int, swaps: tuple[tuple[int, int], ...]) -> list[int]:
+        """Return the order of `count` channels of a mirrored view: left and right of a structure change places."""
+        order = list(range(count))
+        if self.configuration.augmentation.mirror_swap_axis in mirrored:
+            for a, b in swaps:
                 order[a], order[b] = b, a
         return order
 

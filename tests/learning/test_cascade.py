@@ -18,12 +18,12 @@ from autoseg.learning.cascade import (
     cascade_input,
     draw_cascade,
 )
-from autoseg.learning.cascade_channels import input_swaps
 from autoseg.learning.feeding import Feeder, FeedOptions
 from autoseg.learning.sliding_window import WindowPredictor
 from planners.cascade import CASCADE_AUGMENTATION
 from planners.fingerprint import Label
 from planners.plan import Plan
+from planners.sides import input_swaps
 from tests.builders import EVERY_AUGMENTATION, NO_AUGMENTATION, ArraySource, configuration
 
 CASCADE = replace(configuration(), name="3d_cascade_fullres", previous="3d_lowres")

@@ -1,18 +1,35 @@
 """Left and right change places when patches and predictions are mirrored: an asymmetric phantom of known sides."""
 
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from autoseg.core.labels import IGNORE, OUTSIDE
 from autoseg.learning.feeding import read_block
+from autoseg.learning.model_files import (
+    ModelRecord,
+    TrainedNetwork,
+    choose_prediction,
+    load_model_record,
+    save_model,
+    save_network,
+)
+from autoseg.learning.network import build_network
 from autoseg.learning.sampling import CaseSource, SampleDraw, draw_batch, step_generator
 from autoseg.learning.sliding_window import WindowPredictor
 from autoseg.learning.spatial import SpatialDraw, swap_sides, take_patch
+from autoseg.runner.predictor import NetworkPredictor
+from planners.fingerprint import Label
 from planners.plan import Augmentation, Configuration
-from tests.builders import NO_AUGMENTATION, ArraySource, configuration
+from planners.planner import make_plan
+from planners.recipe import RECIPES, Budget
+from tests.builders import NO_AUGMENTATION, ArraySource, configuration, stages
+from tests.planners.fingerprints import fingerprint
 
 MIRRORED = replace(NO_AUGMENTATION, mirror_axes=(0, 2), mirror_swap_axis=2, mirror_swaps=((1, 3),))
 
@@ -91,3 +108,46 @@ def test_mirrored_views_of_a_prediction_agree_with_the_plain_one() -> None:
     )
     assert np.allclose(mirrored.logits(image), plain.logits(image), atol=1e-6)
     assert not np.allclose(wrong.logits(image), plain.logits(image), atol=1e-1)
+
+
+class Session:
+    """The same network as an ONNX session gives it."""
+
+    def get_inputs(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(name="image")]
+
+    def run(self, _: None, given: dict[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        return [Sided()(torch.from_numpy(given["image"])).numpy()]
+
+
+def test_exported_networks_exchange_the_sides_too() -> None:
+    image = Body().read_label("case_0", (0, 0, 0), (8, 8, 8)).astype(np.float32).clip(0, 1)[None]
+    plain, mirrored = (
+        NetworkPredictor(configuration=planned(MIRRORED), sessions=(Session(),), outputs=4, mirror_axes=axes)
+        for axes in ((), (0, 2))
+    )
+    assert np.allclose(mirrored.forward(image), plain.forward(image), atol=1e-6)
+
+
+def test_a_model_carries_its_pairs(tmp_path: Path) -> None:
+    labels = (Label(name="kidney left", values=(1,)), Label(name="kidney right", values=(2,)))
+    cases = tuple(replace(case, left_right_axis=2, label_voxels=(9, 9)) for case in fingerprint(cases=3).cases)
+    data = replace(fingerprint(cases=3, labels=2), labels=labels, cases=cases)
+    plan = make_plan(data, RECIPES["nnunet"], Budget(steps=10))
+    small = (replace(c, stages=stages(c.dimensions, 3)) for c in plan.configurations)
+    plan = replace(plan, configurations=tuple(replace(c, deep_supervision_weights=(0.7, 0.3)) for c in small))
+    name = plan.configurations[0].name
+    trained = TrainedNetwork(
+        configuration=name,
+        fold=0,
+        module=build_network(plan.configurations[0], 1, 3),
+        steps=1,
+        seconds=1.0,
+        validation_dice=None,
+    )
+    network = save_network(tmp_path, trained)
+    record = ModelRecord(dataset="x", version="0", configuration=name, networks=(network,), mirror_axes=())
+    save_model(tmp_path, record, plan, data)
+    chosen = choose_prediction(tmp_path, [name], ())
+    assert (chosen.mirror_axes, chosen.mirror_swap_axis, chosen.mirror_swaps) == ((0, 1, 2), 2, ((1, 2),))
+    assert load_model_record(tmp_path) == chosen

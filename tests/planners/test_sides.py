@@ -10,7 +10,7 @@ from planners.fingerprint import Fingerprint, Label
 from planners.plan import Augmentation
 from planners.planner import make_plan
 from planners.recipe import RECIPES, Budget
-from planners.sides import left_right_axis, one_sided, other_side, side_pairs, with_sides
+from planners.sides import input_swaps, left_right_axis, one_sided, other_side, side_pairs, with_sides
 from tests.planners.fingerprints import channel, fingerprint
 
 NNUNET = RECIPES["nnunet"]
@@ -124,3 +124,12 @@ def test_the_planner_says_why_sides_are_not_mirrored() -> None:
     said = [decision for decision in plan.decisions if decision.parameter == "augmentation"]
     assert "mirrored along 2 axes" in said[0].value
     assert "wrong one" in said[0].because
+
+
+def test_a_cascade_sees_what_was_predicted_before_on_its_own_side() -> None:
+    plan = make_plan(body(), NNUNET, Budget(steps=100))
+    volume = plan.configurations[0]
+    assert input_swaps(plan, volume) == ()
+    cascade = replace(volume, previous="3d_lowres")
+    # One channel of the image, then the values 1, 2 (right) and 3 (left) of the label map before.
+    assert input_swaps(plan, cascade) == ((2, 3),)
