@@ -279,7 +279,8 @@ def forget(workspace: Workspace) -> None:
     """Remove what steps made, so that all of it is made anew; measurements of the machine stay."""
     for path in (workspace.root / "preprocessed", workspace.root / "training", workspace.root / "validation"):
         shutil.rmtree(path, ignore_errors=True)
-    shutil.rmtree(workspace.model, ignore_errors=True)
+    for path in (workspace.model, start_folder(workspace.root)):
+        shutil.rmtree(path, ignore_errors=True)
     for path in (workspace.findings, workspace.fingerprint, workspace.plan, workspace.folds):
         path.unlink(missing_ok=True)
     for path in (workspace.provenance, workspace.budget, workspace.selection, workspace.report):

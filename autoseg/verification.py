@@ -13,6 +13,7 @@ from autoseg.core.provenance import Provenance
 from autoseg.core.records import decode, read_record
 from autoseg.core.runtime import RunEntry, digest_file
 from autoseg.core.scores import Scores
+from autoseg.core.starts import START_NAME, StartRecord, start_folder
 from autoseg.core.workspace import Workspace, WorkspaceRecord
 from autoseg.datasets.dataset import Dataset, Folds
 from autoseg.datasets.examine import stamp_of
@@ -101,6 +102,7 @@ def _workspace(workspace: Workspace) -> Iterator[Check]:
         yield from _dataset(workspace)
     for folder in sorted((workspace.root / "preprocessed").glob("*")):
         yield from _stored(folder)
+    yield from _start(workspace)
     for folder in sorted((workspace.root / "training").glob("*/fold_*")):
         yield from _training(folder)
     for scores in sorted((workspace.root / "validation").glob("*/fold_*/scores.json")):
@@ -143,6 +145,18 @@ def _stored(folder: Path) -> Iterator[Check]:
                 file=str(path), what="preprocessed case is damaged", mend="run plan-and-train again: it is made anew"
             )
         yield path, refused
+
+
+def _start(workspace: Workspace) -> Iterator[Check]:
+    """Yield the weights that trainings begin with."""
+    folder = start_folder(workspace.root)
+    if not (folder / START_NAME).exists():
+        return
+    checked = _readable(folder / START_NAME, StartRecord)
+    yield checked
+    if checked[1] is None:
+        for network in read_record(folder / START_NAME, StartRecord).networks:
+            yield folder / network.file, _differs(folder / network.file, network.sha256, "give --from again")
 
 
 def _training(folder: Path) -> Iterator[Check]:

@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from autoseg.core.errors import AutosegError
-from autoseg.core.records import read_record
+from autoseg.core.records import read_record, write_record
 from autoseg.core.starts import StartRecord, start_folder
-from autoseg.core.workspace import Workspace
+from autoseg.core.workspace import Workspace, WorkspaceRecord
 from autoseg.learning.fine_tuning import begin_with, read_given
 from autoseg.learning.model_files import load_networks, plan_inputs, plan_outputs
 from autoseg.learning.network import build_network
 from autoseg.steps.begin import begin
+from autoseg.verification import verify
 from planners.fine_tuning import plan_after
 from planners.recipe import Budget
 from tests.nnunet_results import Trained, made_fingerprint, made_plan, write_ours, write_theirs
@@ -55,7 +56,11 @@ def test_what_was_copied_is_checked_and_what_is_not_there_is_named(tmp_path):
     folder = start_folder(workspace.root)
     with pytest.raises(AutosegError, match="no network 2d, it has 3d_fullres; train one of these"):
         read_given(folder, "2d", 0)
+    write_record(workspace.record, WorkspaceRecord(dataset="d", seed=0))
+    assert verify(workspace.root).problems == ()
     (folder / "3d_fullres-fold_0.safetensors").write_bytes(b"damaged")
+    (problem,) = verify(workspace.root).problems
+    assert (problem.what, problem.mend) == ("not the bytes that were written", "give --from again")
     with pytest.raises(AutosegError, match="missing or not what was copied"):
         read_given(folder, NAME, 0)
     with pytest.raises(AutosegError, match="no network 2d"):
