@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from autoseg.learning.inference import LabelMap, PreparedCase, Segmenter
 from autoseg.learning.machine import choose_device
 from autoseg.learning.model_files import load_networks, plan_outputs
 from autoseg.learning.presets import PresetName, ready_model
+from autoseg.learning.trust import Trust, load_trust
 from autoseg.options import Device
 from planners.plan import Plan
 
@@ -29,6 +30,7 @@ class Model:
     """A model on its device; calls share nothing that changes, so threads may use one model."""
 
     segmenter: Segmenter
+    trust: Trust = field(default_factory=Trust)
 
     @property
     def plan(self) -> Plan:
@@ -66,7 +68,8 @@ class Model:
 
         Returns:
             float32 (k, z, y, x), for 2D images (k, y, x). Where labels exclude each other: background, then `labels`,
-            summing to one; where they overlap: `labels`, each on its own. Postprocessing does not change them.
+            summing to one; where they overlap: `labels`, each on its own. They are calibrated where the model has
+            temperatures; postprocessing does not change them.
 
         Raises:
             AutosegError: as `predict`.
@@ -84,7 +87,7 @@ class Model:
             _, planes, rows, _ = block.shape
             inside[:, plane : plane + planes, row : row + rows] = block
 
-        self.segmenter.segment(prepared, Sink(take=take))
+        self.segmenter.segment(prepared, Sink(take=take, temperatures=self.trust.temperatures))
         return result[:, 0] if len(spacing_mm) == 2 else result
 
     def predict_iter(self, cases: Iterable[tuple[NDArray[Any], Sequence[float]]]) -> Iterator[LabelMap]:
@@ -117,4 +120,5 @@ def open_model(path: Path, device: Device, preset: PresetName = "default") -> Mo
         AutosegError: no model there, a damaged one, or a device this machine has not.
 
     """
-    return Model(segmenter=ready_model(load_networks(path, choose_device(device)), preset))
+    loaded = load_networks(path, choose_device(device))
+    return Model(segmenter=ready_model(loaded, preset), trust=load_trust(path, loaded))

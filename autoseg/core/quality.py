@@ -9,7 +9,7 @@ of those look as bad. With too few cases it is not known, and nothing is said.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -86,7 +86,9 @@ class Quality:
     """What foresees Dice for a model: fitted on `n_cases` predicted by networks that had not seen them.
 
     `oddness` (rising) is that of each known case, by regressions that had not seen it; a case with more than
-    `flag_above` is flagged. `networks` are the SHA-256 of the weights that it holds for.
+    `flag_above` is flagged. It is the largest of what is expected of Dice, how unsure the network is, and how far
+    structure and image are from the known ones, in robust standard deviations above what is `usual`. `networks` are
+    the SHA-256 of the weights that it holds for.
     """
 
     schema: ClassVar[str] = "autoseg.quality/1"
@@ -95,8 +97,9 @@ class Quality:
     networks: tuple[str, ...]
     n_cases: int
     structures: tuple[StructureQuality, ...]
-    oddness: tuple[float, ...]
-    flag_above: float | None
+    oddness: tuple[float, ...] = ()
+    flag_above: float | None = None
+    usual: Typical | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +136,11 @@ NAMES = (
     "distance of the structure",
     "distance of the image",
 )
+_ALARMING = (0, 5, 6)
+"""Of NAMES, those that alarm by themselves: a network that is unsure, a structure or an image unlike all known ones.
+
+Known cases differ too little for a regression to learn what these mean far outside of them.
+"""
 
 
 def fit_quality(
@@ -146,26 +154,14 @@ def fit_quality(
     structures = tuple(
         _fit_structure(cases, position, label, [row[position] for row in dice]) for position, label in enumerate(labels)
     )
-    fitted = Quality(
-        configurations=configurations,
-        networks=networks,
-        n_cases=len(cases),
-        structures=structures,
-        oddness=(),
-        flag_above=None,
-    )
+    fitted = Quality(configurations=configurations, networks=networks, n_cases=len(cases), structures=structures)
     if not any(each.parts for each in structures):
         return fitted
-    oddness = sorted(_oddness(fitted, case, part_of(index)) for index, case in enumerate(cases))
+    signs = [_signs(fitted, case, part_of(index)) for index, case in enumerate(cases)]
+    usual = typical(signs)
+    oddness = sorted(_oddness(usual, each) for each in signs)
     above = oddness[min(len(oddness) - 1, math.ceil((1 - FALSE_ALARMS) * (len(oddness) + 1)) - 1)]
-    return Quality(
-        configurations=configurations,
-        networks=networks,
-        n_cases=len(cases),
-        structures=structures,
-        oddness=tuple(oddness),
-        flag_above=above,
-    )
+    return replace(fitted, oddness=tuple(oddness), flag_above=above, usual=usual)
 
 
 def estimate(quality: Quality, case: CaseObservation) -> CaseQuality:
@@ -174,9 +170,9 @@ def estimate(quality: Quality, case: CaseObservation) -> CaseQuality:
         _estimate(fitted, observed, case.image)
         for fitted, observed in zip(quality.structures, case.structures, strict=True)
     )
-    if quality.flag_above is None:
+    if quality.flag_above is None or quality.usual is None:
         return CaseQuality(structures=structures, as_odd=None, flagged=None)
-    odd = _oddness(quality, case, None)
+    odd = _oddness(quality.usual, _signs(quality, case, None))
     as_odd = (1 + sum(known >= odd for known in quality.oddness)) / (1 + len(quality.oddness))
     return CaseQuality(structures=structures, as_odd=as_odd, flagged=odd > quality.flag_above)
 
@@ -325,10 +321,19 @@ def _dice(bad: float) -> float:
     return 1.0 if dice >= 1 - _NEAR_ZERO * 1.01 else dice
 
 
-def _oddness(quality: Quality, case: CaseObservation, part: int | None) -> float:
-    """Return the largest badness over structures; of the regression without `part`, or the mean of all."""
-    found = []
+def _signs(quality: Quality, case: CaseObservation, part: int | None) -> tuple[float, ...]:
+    """Return SIGNS, each the worst over structures; of the regression without `part`, or the mean of all."""
+    rows = []
     for fitted, observed in zip(quality.structures, case.structures, strict=True):
-        chosen = fitted.parts if part is None else fitted.parts[part : part + 1]
-        found += [float(np.mean([badness(each, observed, case.image) for each in chosen]))] if chosen else []
-    return max(found)
+        for each in fitted.parts if part is None else fitted.parts[part : part + 1]:
+            numbers = numbers_of(observed, case.image, each.structure, each.image)
+            bad = each.intercept + float((numbers / each.scale) @ np.asarray(each.weights))
+            rows.append((fitted.label, bad, *(float(numbers[index]) for index in _ALARMING)))
+    labels = dict.fromkeys(row[0] for row in rows)
+    means = [np.mean([row[1:] for row in rows if row[0] == label], axis=0) for label in labels]
+    return tuple(float(value) for value in np.max(means, axis=0))
+
+
+def _oddness(usual: Typical, signs: Sequence[float]) -> float:
+    """Return by how many robust standard deviations the worst of the signs is above what is usual."""
+    return float(((np.asarray(signs) - usual.centre) / usual.spread).max())

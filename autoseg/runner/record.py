@@ -61,7 +61,8 @@ class RunnerRecord:
     `configurations` predict, several by averaged probabilities; `networks` are theirs and those of the stages before
     them. `mirror`: mirrored views are averaged, along the axes that the plan gives for each configuration.
     `postprocessing` changes every label map, in this order. `preparation` is done to an image in this order.
-    `calibration` is reserved.
+    `calibration` are the temperatures of probabilities, one for all labels or one for each region: p^(1/T) over their
+    sum (of one configuration softmax or sigmoid of logits / T). They change no label; None where none were fitted.
     """
 
     schema: ClassVar[str] = "autoseg.runner/1"
@@ -77,5 +78,5 @@ class RunnerRecord:
     preparation: tuple[str, ...] = ("transpose", "crop to nonzero", "normalize", "resample")
     resampling: Resampling = Resampling()
     windows: Windows = Windows()
-    calibration: None = None
+    calibration: tuple[float, ...] | None = None
     use: str = DISCLAIMER

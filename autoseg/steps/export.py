@@ -13,6 +13,7 @@ from autoseg.core.version import VERSION
 from autoseg.learning.model_files import LoadedModel, LoadedNetwork, load_networks, plan_inputs
 from autoseg.learning.network import UNet
 from autoseg.learning.onnx_export import AGREEMENT, largest_difference, network_to_onnx
+from autoseg.learning.trust import load_trust
 from autoseg.runner.record import PLAN_NAME, RECORD_NAME, LabelValue, Network, RunnerRecord
 from autoseg.runner.sources import PACKAGE, runner_files
 
@@ -96,6 +97,7 @@ def export(model: Path, output: Path) -> RunnerRecord:
             if label.role == "foreground"
         ),
         postprocessing=loaded.record.postprocessing,
+        calibration=load_trust(model, loaded).temperatures or None,
     )
     for name, text in (*runner_files().items(), ("run.py", _RUN), ("requirements.txt", _REQUIREMENTS)):
         write_text(output / name, text)
