@@ -81,10 +81,14 @@ const openViewer = (root, image, labels) => {
     pen.imageSmoothingEnabled = false;
     pen.drawImage(small, 0, 0, canvas.width, canvas.height);
     if (seen.prediction) outline(pen, predicted, w, h, sx, sy);
-    pen.fillStyle = "#ffd75e"; pen.font = "15px sans-serif"; pen.textAlign = "center"; pen.textBaseline = "middle";
+    pen.fillStyle = "#ffd75e"; pen.strokeStyle = "#101317"; pen.lineWidth = 4;
+    pen.font = "15px sans-serif"; pen.textAlign = "center"; pen.textBaseline = "middle";
     const corners = [[12, canvas.height / 2], [canvas.width - 12, canvas.height / 2], [canvas.width / 2, 12],
       [canvas.width / 2, canvas.height - 12]];
-    [...edges[axis]].forEach((letter, i) => pen.fillText(letter, ...corners[i]));
+    [...edges[axis]].forEach((letter, i) => {
+      pen.strokeText(letter, ...corners[i]);
+      pen.fillText(letter, ...corners[i]);
+    });
     slider.value = at[axis];
     told.textContent = `${at[axis] + 1} / ${shape[axis]}`;
     canvas.setAttribute("aria-label", `${titles[axis]}, slice ${at[axis] + 1} of ${shape[axis]}`);
