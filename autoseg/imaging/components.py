@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Int32, Int64
 
 Mask = Bool[np.ndarray, "*axes"]
+_COUNTED_AT_ONCE = 1 << 24
+"""Voxels of which bincount may make an int64 copy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -30,8 +32,10 @@ def connected_components(mask: Mask) -> Components:
 
     labels = np.empty(mask.shape, dtype=np.int32)
     count = ndimage.label(mask, structure=np.ones((3,) * mask.ndim, dtype=np.bool_), output=labels)
-    sizes = np.bincount(labels.reshape(-1), minlength=count + 1)[1:]
-    return Components(labels=labels, sizes_voxels=sizes.astype(np.int64))
+    flat, sizes = labels.reshape(-1), np.zeros(count + 1, dtype=np.int64)
+    for start in range(0, flat.size, _COUNTED_AT_ONCE):
+        sizes += np.bincount(flat[start : start + _COUNTED_AT_ONCE], minlength=count + 1)
+    return Components(labels=labels, sizes_voxels=sizes[1:])
 
 
 def largest_component(mask: Mask) -> Mask:

@@ -109,7 +109,9 @@ def _measure_label(
             components=0,
             mean_intensities=(None,) * channels,
         )
-    mask = np.isin(label_map[box], label.values)
+    mask = label_map[box] == label.values[0]
+    for value in label.values[1:]:  # np.isin would make an int64 copy
+        mask |= label_map[box] == value
     voxels = int(np.count_nonzero(mask))
     z, y, x = grid.spacing_mm
     means = () if image is None else tuple(float(c[box][mask].mean(dtype=np.float64)) for c in image)

@@ -36,6 +36,9 @@ _LANE_VOXELS = 1 << 23
 """Voxels of all windows, counted once for each network and mirrored view, of a case that is small enough for a lane:
 at most some twenty seconds of nnU-Net's smallest network on one core. The last case leaves the other cores idle for
 so long."""
+_WRITERS = 2
+_MOST_WRITING = 4
+"""Cases that wait to be on the disk, which takes longer than computing where it is busy; where memory allows it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +61,7 @@ class _Writing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Workers:
-    """Threads: one that reads, one that writes, and the lanes."""
+    """Threads: one that reads, those that write, and the lanes."""
 
     reader: ThreadPoolExecutor
     writer: ThreadPoolExecutor
@@ -67,10 +70,11 @@ class _Workers:
 
 
 def predict_cases(job: Job, cases: Sequence[InputCase]) -> Outcome:
-    """Predict the cases, reading ahead by one and writing behind by one where memory allows."""
+    """Predict the cases, reading ahead by one and writing behind by a few where memory allows."""
     count = torch.get_num_threads()
+    pools = (ThreadPoolExecutor(1), ThreadPoolExecutor(_WRITERS), ThreadPoolExecutor(count))
     try:
-        with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(count) as lanes:
+        with pools[0] as reader, pools[1] as writer, pools[2] as lanes:
             line = _Line(job, _Workers(reader=reader, writer=writer, lanes=lanes, lane_count=count))
             followed = zip(cases, (*cases[1:], None), strict=True) if cases else ()
             for case, following in progress(followed, what="predict", total=len(cases)):
@@ -92,7 +96,7 @@ class _Line:
         self._workers = workers
         self._ahead: Future[Ready | CasePrediction] | None = None
         self._lanes: list[_Lane] = []
-        self._writing: _Writing | None = None
+        self._writing: list[_Writing] = []
         self._pace = Pace()
         self._base_bytes = base_bytes()
 
@@ -218,14 +222,15 @@ class _Line:
                 self._write(segmented)
 
     def _write(self, segmented: Segmented) -> None:
-        self._collect()
+        self._collect(_MOST_WRITING - 1)
         future = self._workers.writer.submit(finish_case, self._job, segmented)
-        self._writing = _Writing(case=segmented.case, future=future, held_bytes=writing_bytes(segmented.image))
+        held = writing_bytes(segmented.image)
+        self._writing.append(_Writing(case=segmented.case, future=future, held_bytes=held))
 
-    def _collect(self) -> None:
-        """Wait for the case that is being written."""
-        writing, self._writing = self._writing, None
-        if writing is not None:
+    def _collect(self, most: int = 0) -> None:
+        """Wait until at most so many cases are being written."""
+        while len(self._writing) > most:
+            writing = self._writing.pop(0)
             try:
                 self.outcome.cases[writing.case.name] = writing.future.result()
             except AutosegError as error:
@@ -233,8 +238,8 @@ class _Line:
 
     @property
     def _held_bytes(self) -> int:
-        """What the cases on lanes and the one that is being written take."""
-        written = 0 if self._writing is None or self._writing.future.done() else self._writing.held_bytes
+        """What the cases on lanes and those that are being written take."""
+        written = sum(writing.held_bytes for writing in self._writing if not writing.future.done())
         return written + sum(lane.held_bytes for lane in self._lanes)
 
     def _allows(self, needed: int) -> bool:

@@ -5,6 +5,10 @@ no weights, only biases. What comes out is then known by hand: the label value i
 """
 
 import csv
+import os
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +21,7 @@ from pydicom.uid import generate_uid
 
 import autoseg
 from autoseg.core.errors import EXIT_PARTIAL, AutosegError, PartialError
+from autoseg.core.files import write_atomically
 from autoseg.core.records import read_record, write_record
 from autoseg.core.runtime import digest_file
 from autoseg.core.workspace import Workspace
@@ -495,6 +500,40 @@ class TestCosts:
 
 
 @pytest.mark.usefixtures("model")
+class TestLanes:
+    def test_give_what_one_case_after_the_other_gives_and_leave_the_threads_alone(self, tmp_path, monkeypatch):
+        shutil.rmtree(tmp_path / "model")
+        make_model(tmp_path / "model", random=True)
+        for name in "abcdefg":
+            save(tmp_path / "scans" / f"{name}.nii.gz", image(seed=ord(name), shape=(20, 18, 16)))
+        threads = torch.get_num_threads()
+        beside = predict(options(tmp_path, tmp_path / "scans"))
+        assert torch.get_num_threads() == threads
+        monkeypatch.setattr(line, "_LANE_VOXELS", 0)
+        torch.set_num_threads(1)  # as a lane has: more of them round sums in another order
+        alone = predict(replace(options(tmp_path, tmp_path / "scans"), output=tmp_path / "alone"))
+        torch.set_num_threads(threads)
+        assert [case.case for case in beside.cases] == list("abcdefg")
+        assert [case.output_digest for case in beside.cases] == [case.output_digest for case in alone.cases]
+        assert len({case.output_digest for case in beside.cases}) > 1
+
+    def test_fail_a_case_alone_in_the_order_of_the_cases(self, tmp_path, monkeypatch):
+        for name in "abcd":
+            save(tmp_path / "scans" / f"{name}.nii.gz", image())
+        segment = line.segment_case
+
+        def broken(job, segmenter, ready, estimate):
+            if ready.case.name in "bd":
+                raise AutosegError.at(ready.case.name, "broken", "mend it")
+            return segment(job, segmenter, ready, estimate)
+
+        monkeypatch.setattr(line, "segment_case", broken)
+        with pytest.raises(PartialError, match=r"2 of 4 cases failed \(b, d\)"):
+            predict(options(tmp_path, tmp_path / "scans"))
+        record = read_record(tmp_path / "out" / "prediction.json", PredictionRecord)
+        assert [case.case for case in record.cases] == ["a", "c"]
+
+
 class TestProbabilities:
     def test_are_stored_on_the_native_grid_and_agree_with_the_label_map(self, tmp_path):
         make_model(tmp_path / "model", random=True)
@@ -560,6 +599,19 @@ class TestPresets:
 
 @pytest.mark.usefixtures("model")
 class TestSecondCall:
+    def test_sweeps_what_a_killed_one_left_unless_it_lives(self, tmp_path):
+        seen = []
+        write_atomically(tmp_path / "a.nii.gz", lambda path: (seen.append(path.name), path.write_bytes(b"x"))[1])
+        process = subprocess.Popen([sys.executable, "-c", ""])
+        process.wait()
+        dead = tmp_path / "out" / "records" / seen[0].replace(f"-{os.getpid()}-", f"-{process.pid}-")
+        living = tmp_path / "out" / seen[0]
+        dead.parent.mkdir(parents=True)
+        for path in (dead, living):
+            path.write_bytes(b"half")
+        predict(options(tmp_path, save(tmp_path / "scan.nii.gz", image())))
+        assert (dead.exists(), living.exists()) == (False, True)
+
     def test_skips_finished_cases(self, tmp_path, monkeypatch):
         for name in ("a", "b"):
             save(tmp_path / "scans" / f"{name}.nii.gz", image())
