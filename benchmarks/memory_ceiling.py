@@ -4,8 +4,8 @@
 
 Each demonstration predicts one NIfTI file, end to end, in a process that may not map more than a limit (RLIMIT_AS:
 every byte of its address space, libraries, stacks and reserved but untouched memory included). The volumes are CT-like,
-the networks small and with random weights; they still hold all classes as logits. That labels do not depend on the
-ceiling is checked on a smaller volume, by predicting it with one and without. Rows that the record has are kept.
+the networks small and hardly trained; they still hold all classes as logits. That labels do not depend on the ceiling
+is checked on a smaller volume, by predicting it with one and without. Rows that the record has are kept.
 """
 
 import argparse
@@ -25,6 +25,7 @@ import torch
 from autoseg.core.errors import AutosegError
 from autoseg.core.files import write_text
 from autoseg.core.records import read_record, write_record
+from autoseg.imaging.preparation import prepare_image
 from autoseg.imaging.read import read_label
 from autoseg.imaging.write import write_image
 from autoseg.learning.model_files import ModelRecord, TrainedNetwork, plan_outputs, save_model, save_network
@@ -32,7 +33,7 @@ from autoseg.learning.network import build_network
 from benchmarks.inference.inputs import Shape, body
 from benchmarks.inference.models import given_fingerprint
 from benchmarks.record import RESULTS, Hardware, these_versions, this_commit, this_hardware
-from planners.plan import Configuration
+from planners.plan import Configuration, Plan
 from planners.planner import make_plan
 from planners.recipe import RECIPES, Budget
 from planners.schedule import supervision_weights
@@ -43,6 +44,9 @@ _STAGES = 2
 _PATCH = (16, 128, 128)
 """Flat, so that a slab of all classes is a small part of the volume: then no row is predicted twice."""
 _FEATURES = 4
+_TRAINING_SHAPE = (160, 128, 128)
+_CROP = (16, 48, 48)
+_STEPS = 200
 _NETWORK_MM = 1.5
 
 
@@ -130,15 +134,14 @@ SMALLER = Demonstration(
 
 
 def make_model(folder: Path, demonstration: Demonstration) -> Path:
-    """Write a model of random weights with the demonstration's classes; return its folder."""
+    """Write a hardly trained model with the demonstration's classes; return its folder."""
     edges = zip(demonstration.shape, demonstration.spacing_mm, strict=True)
     z, y, x = (round(n * mm / _NETWORK_MM) for n, mm in edges)
     fingerprint = given_fingerprint("ceiling", "ct", [(z, y, x)], (_NETWORK_MM,) * 3, demonstration.classes - 1)
     plan = make_plan(fingerprint, RECIPES["nnunet"], Budget())
     planned = _narrow(plan.configuration("3d_fullres"))
     plan = replace(plan, configurations=(planned,))
-    torch.manual_seed(0)
-    module = build_network(planned, 1, plan_outputs(plan)).eval()
+    module = _trained(plan, planned).eval()
     trained = TrainedNetwork(
         configuration=planned.name, fold=0, module=module, steps=0, seconds=0.0, validation_dice=None
     )
@@ -148,6 +151,28 @@ def make_model(folder: Path, demonstration: Demonstration) -> Path:
     )
     save_model(folder, record, plan, fingerprint)
     return folder
+
+
+def _trained(plan: Plan, planned: Configuration) -> torch.nn.Module:
+    """Return a network that has seen enough of the body to find organs: random ones would fill it with every class."""
+    torch.manual_seed(0)
+    module = build_network(planned, 1, plan_outputs(plan))
+    volume, label = body(_TRAINING_SHAPE, (_NETWORK_MM,) * 3, 1, noise_hu=0.0)
+    image = prepare_image(volume.array, volume.grid.spacing_mm, plan, planned)
+    x = torch.from_numpy(image.mapping.crop(image.image))
+    y = torch.from_numpy(image.mapping.crop(label).astype(np.int64))
+    draw = np.random.default_rng(0)
+    organs = np.argwhere(label)
+    optimizer = torch.optim.AdamW(module.parameters(), 1e-2)
+    for _ in range(_STEPS):
+        centre = organs[draw.integers(len(organs))]
+        starts = [int(np.clip(c - n // 2, 0, m - n)) for c, n, m in zip(centre, _CROP, y.shape, strict=True)]
+        box = tuple(slice(start, start + n) for start, n in zip(starts, _CROP, strict=True))
+        loss = torch.nn.functional.cross_entropy(module(x[(slice(None), *box)][None]), y[box][None])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return module
 
 
 def _narrow(planned: Configuration) -> Configuration:
