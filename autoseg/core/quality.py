@@ -323,15 +323,16 @@ def _dice(bad: float) -> float:
 
 def _signs(quality: Quality, case: CaseObservation, part: int | None) -> tuple[float, ...]:
     """Return SIGNS, each the worst over structures; of the regression without `part`, or the mean of all."""
-    rows = []
+    found: list[Floats] = []
     for fitted, observed in zip(quality.structures, case.structures, strict=True):
+        rows: list[list[float]] = []
         for each in fitted.parts if part is None else fitted.parts[part : part + 1]:
             numbers = numbers_of(observed, case.image, each.structure, each.image)
             bad = each.intercept + float((numbers / each.scale) @ np.asarray(each.weights))
-            rows.append((fitted.label, bad, *(float(numbers[index]) for index in _ALARMING)))
-    labels = dict.fromkeys(row[0] for row in rows)
-    means = [np.mean([row[1:] for row in rows if row[0] == label], axis=0) for label in labels]
-    return tuple(float(value) for value in np.max(means, axis=0))
+            rows.append([bad, *(float(numbers[index]) for index in _ALARMING)])
+        if rows:
+            found.append(np.mean(rows, axis=0))
+    return tuple(float(value) for value in np.max(found, axis=0))
 
 
 def _oddness(usual: Typical, signs: Sequence[float]) -> float:
