@@ -31,6 +31,7 @@ from autoseg.options import (
     share_budget,
 )
 from autoseg.selecting import select
+from autoseg.side_by_side import rounds, slots
 from autoseg.steps.begin import begin
 from autoseg.steps.plan import PlanOptions
 from autoseg.steps.report import report
@@ -83,7 +84,7 @@ def plan_and_train(
         wanted = parse_configurations(options.configurations)
         folds = folded(workspace, parse_folds(options.folds, cascade=CASCADE in wanted), options.seed)
         networks = network_count(workspace, wanted, folds)
-        per_network = share_budget(job.budget.budget, networks)
+        per_network = share_budget(job.budget.budget, rounds(networks, slots(job.device)))
         machine_of(workspace, job.device)
         if options.start_from is not None:
             begin(workspace, options.start_from, wanted, folds)

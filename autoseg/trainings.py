@@ -28,6 +28,7 @@ from autoseg.options import (
     parse_configurations,
     share_budget,
 )
+from autoseg.side_by_side import rounds, slots, train_side_by_side
 from autoseg.steps.begin import begin
 from autoseg.steps.evaluate import score_validation
 from autoseg.steps.plan import PlanOptions
@@ -114,6 +115,7 @@ def train_networks(job: Job, wanted: list[tuple[str, int]]) -> tuple[NetworkResu
     A cascade's cases are prepared when the stage before it has predicted them.
     """
     results: list[NetworkResult] = []
+    _train_ahead(job, wanted)
     for position, (name, fold) in enumerate(wanted):
         validations_s = [_validation_seconds(job, *later) for later in wanted[position:]]
         last_epoch_s = min(validations_s[0], VALIDATION_SHARE * (job.budget.budget.seconds or 0.0))
@@ -145,6 +147,41 @@ def train_networks(job: Job, wanted: list[tuple[str, int]]) -> tuple[NetworkResu
         if position == len(wanted) - 1:
             _say_if_early(job, results, validations_s[0])
     return tuple(results)
+
+
+def _train_ahead(job: Job, wanted: list[tuple[str, int]]) -> None:
+    """With several GPUs, train side by side what waits for no other network; validation then finds it trained.
+
+    The time is divided among the rounds that this takes, and what is left after them.
+    """
+    plan, at_once = read_plan(job.workspace.plan), slots(job.device)
+    ahead = [(name, fold) for name, fold in wanted if plan.configuration(name).previous is None]
+    if min(at_once, len(ahead)) < 2:
+        return
+    validations_s = sum(_validation_seconds(job, *each) for each in wanted)
+    seconds = job.ledger.training_seconds(
+        trained_seconds=0.0,
+        networks_left=rounds(len(ahead), at_once) + len(wanted) - len(ahead),
+        after_seconds=REPORT_S + validations_s + _ensembles_seconds(job, wanted, validations_s / len(wanted)),
+    )
+    if job.ledger.budget_changed:
+        for name, fold in wanted:
+            forget_training(job.workspace, name, fold)
+        job.ledger.budget_changed = False  # what is trained from here on is of this budget
+    trainings = [_training_options(job, name, fold, seconds) for name, fold in ahead]
+    with job.ledger.training(), logged_step(job.workspace.run_log, "train", side_by_side=str(ahead)):
+        train_side_by_side(job.workspace, trainings, at_once)
+
+
+def _training_options(job: Job, configuration: str, fold: int, seconds: float | None) -> TrainOptions:
+    return TrainOptions(
+        configuration=configuration,
+        fold=fold,
+        seconds=seconds,
+        steps=job.budget.budget.steps,
+        device=job.device.type,
+        seed=job.seed,
+    )
 
 
 def _ensembles_seconds(job: Job, wanted: list[tuple[str, int]], validation_s: float) -> float:
@@ -181,14 +218,7 @@ def _say_if_early(job: Job, results: list[NetworkResult], expected_s: float) -> 
 def _trained(job: Job, configuration: str, fold: int, seconds: float | None) -> tuple[TrainingRecord, bool]:
     """Train a network, and return its record and whether somebody asked in this call to finish."""
     _prepare_cascade(job.workspace, configuration)
-    options = TrainOptions(
-        configuration=configuration,
-        fold=fold,
-        seconds=seconds,
-        steps=job.budget.budget.steps,
-        device=job.device.type,
-        seed=job.seed,
-    )
+    options = _training_options(job, configuration, fold, seconds)
     if job.ledger.budget_changed:
         forget_training(job.workspace, configuration, fold)
     if seconds is not None:

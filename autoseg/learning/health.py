@@ -35,7 +35,7 @@ STEPS_MIN = 40
 STEPS_MAX = 400
 ENOUGH_SKILL = 0.3
 """Of the way from the Dice of labelling everything to 1: enough to end the check well. Labels that have nothing to do
-with their image stay at 0; healthy cases of five datasets were there within 40 steps (docs/log.md)."""
+with their image stay at 0; healthy cases of four datasets were there within 25 steps (docs/log.md)."""
 _FEATURES = 8
 _BATCH = 2
 _LEARNING_RATE = 5e-3
