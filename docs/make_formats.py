@@ -28,6 +28,8 @@ class Format:
 FORMATS = (
     Format(file="workspace.json", record="autoseg.core.workspace.WorkspaceRecord"),
     Format(file="inspection.json", record="autoseg.datasets.inspection.Inspection"),
+    Format(file="manifest.json", record="autoseg.datasets.manifest.Manifest"),
+    Format(file="model/training_cases.json", record="autoseg.datasets.manifest.TrainingCases"),
     Format(file="autoseg.json beside the data", record="autoseg.datasets.declaration.Declaration"),
     Format(file="previews.json", record="autoseg.datasets.inspection.Previews"),
     Format(file="mended.json of autoseg inspect --fix", record="autoseg.steps.mend.Mended"),
