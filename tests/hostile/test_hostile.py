@@ -65,7 +65,7 @@ def by_cost(name: str) -> object:
     return pytest.param(name, marks=pytest.mark.slow if slow else ())
 
 
-@pytest.mark.parametrize("name", map(by_cost, CORPUS))
+@pytest.mark.parametrize("name", [by_cost(each) for each in CORPUS])
 @pytest.mark.usefixtures("watched")
 def test_it_does_nothing(name, tmp_path, monkeypatch):
     (tmp_path / "cwd").mkdir()
