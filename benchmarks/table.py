@@ -9,7 +9,7 @@ from pathlib import Path
 from autoseg.core.energy import estimated_joules
 from autoseg.core.files import write_text
 from autoseg.core.records import read_record
-from autoseg.core.statistics import Interval
+from autoseg.core.statistics import Interval, paired_difference
 from benchmarks.record import RESULTS, BenchmarkRecord
 
 README = Path(__file__).parent / "README.md"
@@ -49,6 +49,7 @@ def table(results: Sequence[tuple[str, BenchmarkRecord]]) -> str:
     ranked = sorted(results, key=lambda pair: (pair[1].benchmark, -pair[1].mean_dice))
     board = _table(_HEADING, [_line(name, record) for name, record in ranked])
     paired = [row for _, record in ranked for row in _compared(record)]
+    paired += _beside_classical([record for _, record in ranked])
     other = dict.fromkeys(row for _, record in ranked for row in _published(record))
     parts = [board, _ENERGY]
     if paired:
@@ -107,6 +108,21 @@ def _compared(record: BenchmarkRecord) -> list[tuple[str, ...]]:
         d = peer.difference
         ours = _with_interval(d.mean, d.mean_interval, "+.4f")
         rows.append((record.benchmark, _what(record), peer.name, f"{d.mean_a:.4f}", f"{d.mean_b:.4f}", ours))
+    return rows
+
+
+def _beside_classical(ranked: Sequence[BenchmarkRecord]) -> list[tuple[str, ...]]:
+    """Return what the network adds to the classical baseline of the same suite, on the same cases."""
+    rows = []
+    for record in ranked:
+        for other in ranked:
+            cases = [case.case for case in record.cases]
+            if (record.method, other.method) == ("network", "classical") and cases == [c.case for c in other.cases]:
+                ours, theirs = ([case.dice or 0.0 for case in one.cases] for one in (record, other))
+                d = paired_difference(ours, theirs)
+                told = _with_interval(d.mean, d.mean_interval, "+.4f")
+                what = ("the classical baseline", f"{d.mean_a:.4f}", f"{d.mean_b:.4f}", told)
+                rows.append((record.benchmark, _what(record), *what))
     return rows
 
 

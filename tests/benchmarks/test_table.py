@@ -59,6 +59,7 @@ def test_the_best_of_a_suite_comes_first_with_its_energy() -> None:
         record(),
         method="classical",
         mean_dice=0.7,
+        cases=(CaseResult(case="a", dice=0.7),),
         processor_s=360.0,
         notes=("chosen by cross-validation: watershed",),
         published=(Published(name="n", dice=0.89, per_label=(0.9, 0.88), protocol="5 folds", source="s"),),
@@ -69,6 +70,7 @@ def test_the_best_of_a_suite_comes_first_with_its_energy() -> None:
     assert " | 2.0 | " in lines[2]
     assert lines[3].startswith("| hippocampus | classical; watershed | 0.7000")
     assert " | ~1.0 | " in lines[3]
+    assert "| hippocampus | autoseg, 15 min | the classical baseline | 0.9000 | 0.7000 | +0.2000 |" in lines
     assert "| hippocampus | n | 0.8900 | 0.9000, 0.8800 | 5 folds (s) |" in lines
 
 
