@@ -29,6 +29,7 @@ _STALE_AFTER_S = 24 * 3600.0
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 LONGEST_NAME_BYTES = 255
 """Of a file in its folder, on every file system in use."""
+_LONGEST_LINE_BYTES = 1 << 20
 FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """The ways in which a system says that there is no room for a file: disk, quota, size limit."""
 NO_MORE_FILES = frozenset({errno.EMFILE, errno.ENFILE})
@@ -111,7 +112,7 @@ def copy_file(source: Path | str, target: Path | str) -> str:
 def append_line(path: Path, line: str) -> None:
     """Append `line` and a newline to a log, in one write, and have it on the disk before going on.
 
-    A crash can at worst leave a last line without its newline; readers skip it, and the next append starts a new line.
+    A crash can at worst leave a last line without its newline; readers skip it, and the next append removes it.
 
     Raises:
         ResourceError: the disk is full or the folder cannot be written.
@@ -120,10 +121,11 @@ def append_line(path: Path, line: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab+") as handle:
-            if handle.tell() > 0:
-                handle.seek(-1, os.SEEK_END)
-                if handle.read(1) != b"\n":
-                    handle.write(b"\n")
+            _lock(handle.fileno(), fcntl.LOCK_EX)  # else what another process writes just now looks cut
+            handle.seek(max(0, handle.tell() - _LONGEST_LINE_BYTES))
+            tail = handle.read()
+            if not tail.endswith(b"\n"):
+                handle.truncate(handle.tell() - len(tail) + tail.rfind(b"\n") + 1)
             handle.write(line.encode() + b"\n")
             handle.flush()
             os.fsync(handle.fileno())
@@ -158,14 +160,11 @@ def locked(path: Path, *, refusal: AutosegError | None = None) -> Iterator[None]
         raise _not_written(path, error) from error
     with handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX if refusal is None else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(handle.fileno(), fcntl.LOCK_EX if refusal is None else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if refusal is not None:
                 raise refusal from None
             raise
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
         yield
 
 
@@ -176,6 +175,14 @@ def file_name(name: str, ending: str) -> str:
     if len(encoded) <= room:
         return name + ending
     return f"{encoded[: room - 13].decode(errors='ignore')}-{hashlib.sha256(encoded).hexdigest()[:12]}{ending}"
+
+
+def _lock(descriptor: int, how: int) -> None:
+    try:
+        fcntl.flock(descriptor, how)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
 
 
 def _not_written(path: Path, error: OSError) -> ResourceError:

@@ -14,7 +14,8 @@ from autoseg.imaging.read import read_label
 from benchmarks.faults.datasets import arrays, predict, train, write
 from benchmarks.faults.found import Found
 
-NAMES = ("of a friend", "Jörg Ünal", "肝臓", "a'b\"c$(x)", "-dash")
+NAMES = ("0 of a friend", "1 Jörg Ünal", "2 肝臓", "3 a'b\"c$(x)", "4 -dash")
+"""In the order of the reference's names: folds and draws depend on it."""
 LONG = tuple(f"{'x' * 242}{index}" for index in range(5))
 """With their ending, names of 250 characters."""
 

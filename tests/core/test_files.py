@@ -81,7 +81,10 @@ def test_appending_goes_on_after_a_line_cut_by_a_crash(tmp_path):
     append_line(log, "one")
     log.write_bytes(log.read_bytes() + b"hal")
     append_line(log, "two")
-    assert log.read_text() == "one\nhal\ntwo\n"
+    assert log.read_text() == "one\ntwo\n"
+    log.write_bytes(b"hal")
+    append_line(log, "three")
+    assert log.read_text() == "three\n"
 
 
 def test_appending_to_a_folder_is_one_line(tmp_path):
