@@ -1,6 +1,6 @@
 """Every step in order: from a folder of labelled images to a trained model. Start reading at `plan_and_train`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -31,16 +31,18 @@ from autoseg.options import (
     share_budget,
 )
 from autoseg.selecting import select
-from autoseg.side_by_side import rounds, slots
+from autoseg.side_by_side import rounds
 from autoseg.steps.begin import begin
 from autoseg.steps.plan import PlanOptions
 from autoseg.steps.report import report
 from autoseg.steps.train import machine_of
 from autoseg.texts import configuration_text, inspection_text
+from autoseg.together import together
 from autoseg.trainings import (
     CASCADE,
     Job,
     NetworkResult,
+    at_once,
     network_count,
     networks_to_train,
     say_what_comes_before,
@@ -67,14 +69,19 @@ def plan_and_train(
 ) -> RunResult:
     """Make everything that is not made yet, and return where it is.
 
-    `running_seconds` is how long the job already runs when this is called: the budget covers it too.
+    `running_seconds` is how long the job already runs when this is called: the budget covers it too. Processes that
+    torchrun started train each network together; only the first of them comes back from here.
 
     Raises:
         AutosegError: the dataset or an option is at fault.
         StoppedError: a signal asked to leave; the next call goes on from there.
 
     """
-    job = _settle(dataset, options, running_seconds)
+    with together() as workers:
+        return _plan_and_train(replace(_settle(dataset, options, running_seconds), workers=workers), options, reading)
+
+
+def _plan_and_train(job: Job, options: PlanAndTrainOptions, reading: Reading) -> RunResult:
     workspace = job.workspace
     with locked(workspace.lock("preparation")):  # another call on this workspace waits, and finds all done
         inspection = looked(workspace, reading)
@@ -84,7 +91,7 @@ def plan_and_train(
         wanted = parse_configurations(options.configurations)
         folds = folded(workspace, parse_folds(options.folds, cascade=CASCADE in wanted), options.seed)
         networks = network_count(workspace, wanted, folds)
-        per_network = share_budget(job.budget.budget, rounds(networks, slots(job.device)))
+        per_network = share_budget(job.budget.budget, rounds(networks, at_once(job)))
         machine_of(workspace, job.device)
         if options.start_from is not None:
             begin(workspace, options.start_from, wanted, folds)

@@ -149,19 +149,24 @@ def train_networks(job: Job, wanted: list[tuple[str, int]]) -> tuple[NetworkResu
     return tuple(results)
 
 
+def at_once(job: Job) -> int:
+    """Return how many networks are trained at the same time: one on each GPU, unless all GPUs share each network."""
+    return 1 if job.workers.count > 1 else slots(job.device)
+
+
 def _train_ahead(job: Job, wanted: list[tuple[str, int]]) -> None:
     """With several GPUs, train side by side what waits for no other network; validation then finds it trained.
 
     The time is divided among the rounds that this takes, and what is left after them.
     """
-    plan, at_once = read_plan(job.workspace.plan), slots(job.device)
+    plan, side_by_side = read_plan(job.workspace.plan), at_once(job)
     ahead = [(name, fold) for name, fold in wanted if plan.configuration(name).previous is None]
-    if min(at_once, len(ahead)) < 2:
+    if min(side_by_side, len(ahead)) < 2:
         return
     validations_s = sum(_validation_seconds(job, *each) for each in wanted)
     seconds = job.ledger.training_seconds(
         trained_seconds=0.0,
-        networks_left=rounds(len(ahead), at_once) + len(wanted) - len(ahead),
+        networks_left=rounds(len(ahead), side_by_side) + len(wanted) - len(ahead),
         after_seconds=REPORT_S + validations_s + _ensembles_seconds(job, wanted, validations_s / len(wanted)),
     )
     if job.ledger.budget_changed:
@@ -170,7 +175,7 @@ def _train_ahead(job: Job, wanted: list[tuple[str, int]]) -> None:
         job.ledger.budget_changed = False  # what is trained from here on is of this budget
     trainings = [_training_options(job, name, fold, seconds) for name, fold in ahead]
     with job.ledger.training(), logged_step(job.workspace.run_log, "train", side_by_side=str(ahead)):
-        train_side_by_side(job.workspace, trainings, at_once)
+        train_side_by_side(job.workspace, trainings, side_by_side)
 
 
 def _training_options(job: Job, configuration: str, fold: int, seconds: float | None) -> TrainOptions:
