@@ -46,7 +46,8 @@ class Model:
         """Return the label map of an image.
 
         Args:
-            array: (z, y, x) or (channel, z, y, x); for 2D images (y, x) or (channel, y, x). Any real type.
+            array: (z, y, x) or (channel, z, y, x); for 2D images (y, x) or (channel, y, x). Any real type. Where
+                the model's record names an orientation, the array has it already.
             spacing_mm: distance of voxels along (z, y, x), or (y, x) for 2D images: its length says which.
 
         Returns:

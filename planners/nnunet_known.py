@@ -21,7 +21,9 @@ _RESAMPLING: Mapping[str, Mapping[str, Json]] = MappingProxyType(
 )
 _RESAMPLER = "resample_data_or_seg_to_shape"
 # Those that turn images into one orientation first are not among them.
-_READERS = frozenset({"SimpleITKIO", "NibabelIO", "NaturalImage2DIO", "Tiff3DIO"})
+REORIENTING_READERS = frozenset({"SimpleITKIOWithReorient", "NibabelIOWithReorient"})
+"""Those that turn every image to RAS before anything else."""
+_READERS = frozenset({"SimpleITKIO", "NibabelIO", "NaturalImage2DIO", "Tiff3DIO"}) | REORIENTING_READERS
 _BLOCKS: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "conv_op": frozenset(f"torch.nn.modules.conv.Conv{d}d" for d in (2, 3)),

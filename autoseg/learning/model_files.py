@@ -17,6 +17,7 @@ from autoseg.core.errors import AutosegError
 from autoseg.core.files import write_bytes
 from autoseg.core.starts import Started
 from autoseg.imaging.changes import Change
+from autoseg.imaging.orientation import Orientation
 from autoseg.learning.network import build_network, output_count
 from autoseg.learning.nnunet_folder import is_nnunet
 from autoseg.learning.norm import to_fast_layout
@@ -56,7 +57,7 @@ class ModelRecord:
     averaged. The networks (folds) of a configuration are averaged as logits. `mirror`: mirrored views are averaged,
     along the axes that the plan gives for each configuration; `mirror_axes` are those of `configuration`. In a view
     that is mirrored along `mirror_swap_axis`, left-right, the pairs of outputs `mirror_swaps` change places.
-    `postprocessing` is applied to every label map, in this order.
+    `postprocessing` is applied to every label map, in this order. `orientation`: images are turned to it first.
     """
 
     schema: ClassVar[str] = "autoseg.model/1"
@@ -71,6 +72,7 @@ class ModelRecord:
     postprocessing: tuple[Change, ...] = ()
     mirror_swap_axis: int | None = None
     mirror_swaps: tuple[tuple[int, int], ...] = ()
+    orientation: Orientation | None = None
 
     @property
     def predicting(self) -> tuple[str, ...]:

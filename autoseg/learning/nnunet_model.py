@@ -43,7 +43,7 @@ from autoseg.learning.norm import to_fast_layout
 from planners.check import check_plan
 from planners.fingerprint import Fingerprint
 from planners.nnunet_import import fingerprint_from_nnunet, plan_from_nnunet, resolved_configuration
-from planners.nnunet_known import ordered_labels, refuse_unlike
+from planners.nnunet_known import REORIENTING_READERS, ordered_labels, refuse_unlike
 from planners.plan import Plan
 
 FINGERPRINT = "dataset_fingerprint.json"
@@ -127,6 +127,7 @@ def open_nnunet(path: Path, configurations: Sequence[str] = ()) -> OpenedModel:
         ensemble=predicting if len(predicting) > 1 else (),
         mirror=any(member.mirror_axes for member in members),
         postprocessing=tuple(Change(values=values) for values in steps),
+        orientation="RAS" if plans.get("image_reader_writer") in REORIENTING_READERS else None,
     )
     return OpenedModel(record=record, plan=plan, fingerprint=fingerprint, networks=networks)
 

@@ -18,6 +18,7 @@ from autoseg.datasets.apart import load_image_apart
 from autoseg.datasets.inputs import InputCase
 from autoseg.imaging.content import content_digest
 from autoseg.imaging.measurements import measure
+from autoseg.imaging.orientation import Turn, turn_to
 from autoseg.imaging.probabilities import LEVELS, ProbabilitiesRecord, ProbabilityWriter
 from autoseg.imaging.reading import STRICT, ReadOptions
 from autoseg.imaging.volume import Volume
@@ -162,10 +163,29 @@ def read_case(job: Job, case: InputCase, needed_bytes: int) -> Ready | CasePredi
         if warnings and job.strict:
             what = f"unlike the training data: {'; '.join(warnings)}"
             raise AutosegError.at(case.images[0], what, "predict it without --strict if it is meant")
-        prepared = job.segmenter.prepare(image.array, image.grid.spacing_mm)
+        turn = _turn(job, image)
+        if turn is None:
+            prepared = job.segmenter.prepare(image.array, image.grid.spacing_mm)
+        else:
+            prepared = job.segmenter.prepare(turn.apply(image.array), turn.spacing(image.grid.spacing_mm))
     seconds = time.monotonic() - started
     told = (*image.notes, *warnings, *([TRAINING_IMAGE] if seen_before else []))
     return Ready(case=case, digest=digest, image=image, prepared=prepared, warnings=told, seconds=seconds)
+
+
+def _turn(job: Job, image: Volume) -> Turn | None:
+    """Return how the model wants an image turned; None where it takes images as they are stored.
+
+    Raises:
+        AutosegError: probabilities are wanted, too; they are written as the network gives them.
+
+    """
+    if job.model is None or job.model.record.orientation is None or image.grid.dimensions == 2:
+        return None
+    if job.probabilities:
+        what = "--probabilities of a model that turns its images first are not written"
+        raise AutosegError.at("model", what, "predict without them")
+    return turn_to(job.model.record.orientation, image.grid)
 
 
 def _has_all(job: Job, case: InputCase) -> bool:
@@ -202,7 +222,8 @@ def segment_case(job: Job, segmenter: Segmenter, ready: Ready, estimate: Estimat
 def _label_map(job: Job, segmenter: Segmenter, ready: Ready, told: tuple[Tally, Watch | None]) -> LabelMap:
     tally, watch = told
     if not job.probabilities:
-        return segmenter.segment(ready.prepared, None, tally, watch)
+        label_map, turn = segmenter.segment(ready.prepared, None, tally, watch), _turn(job, ready.image)
+        return label_map if turn is None else turn.undo(label_map)
     plan, found = segmenter.plan, []
     path = probabilities_record_path(job.output, ready.case).with_suffix(".b2nd")
     path.with_suffix(".json").unlink(missing_ok=True)

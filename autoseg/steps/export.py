@@ -75,6 +75,9 @@ def export(model: Path, output: Path) -> RunnerRecord:
 
     """
     loaded = load_networks(model, torch.device("cpu"))
+    if loaded.record.orientation is not None:
+        what = f"it turns images to {loaded.record.orientation} first, which the runner does not"
+        raise AutosegError.at(model, what, "predict with autoseg itself")
     _make_room(output)
     networks = []
     for network in loaded.networks:

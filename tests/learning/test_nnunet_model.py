@@ -296,11 +296,18 @@ def edit(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
+@pytest.mark.parametrize(("reader", "orientation"), [("NibabelIOWithReorient", "RAS"), ("NibabelIO", None)])
+def test_readers_that_turn_images_are_remembered(tmp_path: Path, reader: str, orientation: str | None) -> None:
+    results = write_theirs(tmp_path, made_plan(), FULL)
+    edit(folder_of(results) / "plans.json", image_reader_writer=reader)
+    assert load_networks(results, CPU).record.orientation == orientation
+
+
 def test_plans_that_ask_for_something_else_are_refused(tmp_path: Path) -> None:
     results = write_theirs(tmp_path, made_plan(), FULL)
     plans = folder_of(results) / "plans.json"
-    edit(plans, image_reader_writer="NibabelIOWithReorient")
-    with pytest.raises(AutosegError, match="image_reader_writer is 'NibabelIOWithReorient'"):
+    edit(plans, image_reader_writer="MyReader")
+    with pytest.raises(AutosegError, match="image_reader_writer is 'MyReader'"):
         load_networks(results, CPU)
     written = json.loads(plans.read_text()) | {"image_reader_writer": "SimpleITKIO"}
     written["configurations"]["3d_fullres"]["architecture"]["network_class_name"] = "os.system"

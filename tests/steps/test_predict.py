@@ -500,6 +500,30 @@ class TestCosts:
 
 
 @pytest.mark.usefixtures("model")
+class TestOrientation:
+    def test_a_model_that_turns_images_sees_them_alike_however_they_are_stored(self, tmp_path):
+        shutil.rmtree(tmp_path / "model")
+        make_model(tmp_path / "model", random=True)
+        stored = nib.Nifti1Image(image(shape=(20, 18, 16)), np.diag([0.5, 0.7, 2.0, 1.0]))
+        turned = stored.as_reoriented(nib.orientations.axcodes2ornt("PIL"))
+        (tmp_path / "scans").mkdir()
+        nib.save(stored, tmp_path / "scans" / "a.nii.gz")
+        nib.save(turned, tmp_path / "scans" / "b.nii.gz")
+        for orientation, alike in ((None, False), ("RAS", True)):
+            record = replace(load_model_record(tmp_path / "model"), orientation=orientation)
+            write_record(tmp_path / "model" / "model.json", record)
+            output = tmp_path / f"out-{orientation}"
+            predict(replace(options(tmp_path, tmp_path / "scans"), output=output))
+            a, b = (nib.load(output / f"{name}.nii.gz") for name in "ab")
+            np.testing.assert_allclose(b.affine, turned.affine, atol=1e-5)
+            found = nib.as_closest_canonical(b)
+            np.testing.assert_allclose(found.affine, a.affine, atol=1e-5)
+            assert np.array_equal(found.get_fdata(), a.get_fdata()) == alike
+            assert len(np.unique(a.get_fdata())) > 1
+        with pytest.raises(PartialError, match="turns its images first"):
+            predict(options(tmp_path, tmp_path / "scans", probabilities=True))
+
+
 class TestLanes:
     def test_give_what_one_case_after_the_other_gives_and_leave_the_threads_alone(self, tmp_path, monkeypatch):
         shutil.rmtree(tmp_path / "model")
