@@ -67,3 +67,13 @@ def test_every_pinned_version_fits_what_is_required():
     pins = {re.sub(r"[-_.]+", "-", name).lower(): pin for name, pin in PINNED.items()}
     for name, wanted in REQUIRED.items():
         assert pins[re.sub(r"[-_.]+", "-", name).lower()] in wanted.specifier, name
+
+
+def test_the_oldest_versions_are_those_that_are_allowed():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    wanted = map(Requirement, (*project["dependencies"], *extras["onnx"], *extras["zarr"]))
+    oldest = {one.name: next(part.version for part in one.specifier if part.operator == ">=") for one in wanted}
+    lines = (ROOT / "constraints-minimum.txt").read_text(encoding="utf-8").splitlines()
+    pinned = dict(line.split("==") for line in lines if "==" in line and not line.startswith("#"))
+    assert {name: pin.removesuffix(".*") for name, pin in pinned.items()} == oldest
