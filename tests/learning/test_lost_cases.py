@@ -81,6 +81,7 @@ def test_without_any_case_training_ends_with_an_error() -> None:
         feeder.batch(0)
 
 
+@pytest.mark.slow  # it starts two processes
 def test_a_dead_reader_is_reported_with_its_case_in_time_and_training_goes_on(tmp_path: Path) -> None:
     told: list[str] = []
     reported: list[float] = []
