@@ -61,6 +61,7 @@ def train_network(task: TrainingTask, feeder: Feeder, hooks: Hooks) -> TrainingR
     state.started = state.epoch_started = state.saved_at = hooks.clock()
     if checkpoint is None:
         hooks.begin()
+        state.epoch_started = hooks.clock()
     while (wish := hooks.stop()) != "leave":
         done = _done(task, state, hooks)
         if state.step > state.epoch_step and (done or state.step % task.configuration.schedule.steps_per_epoch == 0):

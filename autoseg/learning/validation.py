@@ -72,16 +72,20 @@ class Validator:
             (network.eval(),), task.configuration, task.outputs, task.device, task.dtype, target=task.target
         )
         labels = task.outputs - 1 if task.target == "labels" else task.outputs
-        totals = np.zeros((labels, 2))
+        totals = np.zeros((labels, 3))
         for name in self._chosen:
             if self._stop() == "leave":
                 return None
             totals += self._case_dice(predictor, name, labels)
-        means = tuple(float(total / count) if count else None for total, count in totals)
+        means = tuple(float(total / count) if count else None for total, count, _ in totals)
         defined = [value for value in means if value is not None]
         self._last = time.monotonic() - started
         self._spent += self._last
-        return ValidationDice(mean=float(np.mean(defined)) if defined else None, per_label=means)
+        return ValidationDice(
+            mean=float(np.mean(defined)) if defined else None,
+            per_label=means,
+            present=tuple(held > 0 for _, _, held in totals.tolist()),
+        )
 
     def _due(self, step: int) -> bool:
         if self._every_steps:
@@ -118,21 +122,22 @@ class Validator:
             chosen.append(name)
         return tuple(chosen)
 
-    def _case_dice(self, predictor: WindowPredictor, name: str, labels: int) -> Float64[np.ndarray, "{labels} 2"]:
-        """Return Dice and 1 for each label where it is defined, zeros where it is not."""
+    def _case_dice(self, predictor: WindowPredictor, name: str, labels: int) -> Float64[np.ndarray, "{labels} 3"]:
+        """Return Dice and 1 for each label where it is defined, else zeros; and 1 where the reference holds it."""
         shape = self._source.shape(name)
         logits = predictor.logits(self._source.read_image(name, (0, 0, 0), shape))
         reference = self._source.read_label(name, (0, 0, 0), shape)
-        result = np.zeros((labels, 2))
+        result = np.zeros((labels, 3))
         if self._task.target == "labels":
             counts = confusion_counts(logits.argmax(0), np.maximum(reference[0], 0), labels + 1)
-            values = [dice(*(int(counts[kind][label]) for kind in range(3))) for label in range(1, labels + 1)]
+            found = [tuple(int(counts[kind][label]) for kind in range(3)) for label in range(1, labels + 1)]
         else:
-            values = []
+            found = []
             for label in range(labels):
                 binary = confusion_counts((logits[label] > 0).astype(np.int64), (reference[label] > 0).astype(int), 2)
-                values.append(dice(*(int(binary[kind][1]) for kind in range(3))))
-        for label, value in enumerate(values):
+                found.append(tuple(int(binary[kind][1]) for kind in range(3)))
+        for label, (hits, false, missed) in enumerate(found):
+            value = dice(hits, false, missed)
             if value is not None:
-                result[label] = value, 1
+                result[label] = value, 1, hits + missed > 0
         return result

@@ -55,6 +55,7 @@ def test_a_batch_that_memory_did_not_hold_is_halved_by_every_later_training(work
     assert "health check" not in capsys.readouterr().err  # fixed steps need no clock
 
 
+@pytest.mark.slow
 def test_a_budget_begins_with_a_look_at_one_case(workspace, monkeypatch, capsys):
     task, _ = begun(workspace, monkeypatch, "--budget", "3m")
     assert task.seconds == 180

@@ -16,7 +16,8 @@ def compare(architecture: Architecture, dimensions: int) -> None:
     network = build_network(planned, 1, 2).train()
     image = torch.randn(2, 1, *planned.patch)
     found = []
-    for forward in (network, torch.compile(network)):
+    torch.compiler.reset()
+    for forward in (network, torch.compile(network, dynamic=False)):
         network.zero_grad()
         levels = forward(image)
         sum((level**2).mean() for level in levels).backward()

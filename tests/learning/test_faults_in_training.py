@@ -44,7 +44,7 @@ class TestLossesThatAreNotFinite:
         assert len(said) == result.skipped
         assert all(bool(torch.isfinite(weight).all()) for weight in weights_of(result))
 
-    @pytest.mark.parametrize("interval_s", [-1.0, 60.0])
+    @pytest.mark.parametrize("interval_s", [pytest.param(-1.0, marks=pytest.mark.slow), 60.0])
     def test_after_twenty_in_a_row_it_goes_back(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval_s: float
     ) -> None:
@@ -128,6 +128,7 @@ class TestLostLabels:
         assert all(torch.equal(a, b) for a, b in zip(kept[0], seen[4], strict=True))
         assert not all(torch.equal(a, b) for a, b in zip(kept[0], seen[6], strict=True))
 
+    @pytest.mark.slow
     def test_stopped_and_resumed_it_ends_the_same(self, tmp_path: Path) -> None:
         validate = until(6, 12)
         whole = trained(small_task(tmp_path / "whole", steps=40, convergence=RULE), Heard().hooks(validate=validate))
@@ -187,11 +188,12 @@ def at_most(samples: int, error: Exception) -> Loss:
 CPU = RuntimeError(
     "[enforce fail at alloc_cpu.cpp:121] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"
 )
-NO_MEMORY = [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), CPU]
+GPU = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+NO_MEMORY = [pytest.param(GPU, id="gpu", marks=pytest.mark.slow), pytest.param(CPU, id="cpu")]
 
 
 class TestTooLittleMemory:
-    @pytest.mark.parametrize("error", NO_MEMORY, ids=["gpu", "cpu"])
+    @pytest.mark.parametrize("error", NO_MEMORY)
     def test_the_batch_is_halved_once_with_the_same_gradient(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
     ) -> None:

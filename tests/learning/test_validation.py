@@ -50,6 +50,7 @@ def test_cases_that_fit_are_validated_with_a_dice_per_label(tmp_path: Path) -> N
     result = validator(ArraySource(), chosen)(build_network(chosen.configuration, 1, 2), 3)
     assert result is not None
     assert len(result.per_label) == 1
+    assert result.present == (True,)
     assert result.mean is not None
     assert 0 <= result.mean <= 1
 
