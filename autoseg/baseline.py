@@ -40,7 +40,7 @@ class BaselineResult:
     predict_s: float
 
 
-def run_baseline(training: Path, images: Path, output: Path, reading: Options, seed: int) -> BaselineResult:
+def run_baseline(training: Path, images: Path, output: Path, seed: int) -> BaselineResult:
     """Choose a method on the labelled folder `training`, fit it to all cases, and segment `images` into `output`.
 
     Raises:
@@ -48,7 +48,7 @@ def run_baseline(training: Path, images: Path, output: Path, reading: Options, s
 
     """
     started = time.monotonic()
-    dataset = understand(training, reading)
+    dataset = understand(training, Options())
     values = foreground_values(dataset.labels)
     cases = {case.name: _labelled(dataset, case, values) for case in progress(dataset.cases, what="read")}
     folds = [(fold.train, fold.validation) for fold in make_folds(dataset, FOLDS, seed).folds]

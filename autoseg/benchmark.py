@@ -183,9 +183,8 @@ def _run(suite: Suite, source: Path, options: BenchmarkOptions, workspace: Path)
 def _with_network(suite: Suite, data: Arranged, options: BenchmarkOptions, places: tuple[Path, Path]) -> _Ran:
     workspace, output = places
     program = [sys.executable, "-m", "autoseg.cli"]
-    said = [*(["--clean-labels"] if suite.reading.clean_labels else [])]
     train = [*program, "plan-and-train", str(data.training), "--workspace", str(workspace), "--budget", options.budget]
-    train += ["--seed", str(options.seed), "--device", options.device, *said]
+    train += ["--seed", str(options.seed), "--device", options.device]
     predict = [*program, "predict", str(data.judged_images), "--model", str(workspace), "--output", str(output)]
     return _Ran(
         command=f"autoseg benchmark {suite.name} --budget {options.budget} --seed {options.seed}",
@@ -198,7 +197,7 @@ def _with_baseline(suite: Suite, data: Arranged, options: BenchmarkOptions, outp
     from autoseg.baseline import run_baseline
 
     before = usage()
-    result = run_baseline(data.training, data.judged_images, output, suite.reading, options.seed)
+    result = run_baseline(data.training, data.judged_images, output, options.seed)
     processor_s = usage().processor_s - before.processor_s
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIBIBYTE
     share = result.train_s / (result.train_s + result.predict_s)

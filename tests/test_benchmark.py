@@ -12,7 +12,6 @@ from autoseg.benchmark_options import BenchmarkOptions
 from autoseg.core.errors import AutosegError
 from autoseg.core.records import read_record
 from autoseg.datasets.dataset import Case, Dataset
-from autoseg.datasets.options import Options
 from autoseg.imaging.baseline import CANDIDATES, Fitted, best_interval, dice_of_positions, grown, labelled_image
 from autoseg.imaging.volume import Grid, Volume
 from autoseg.imaging.write import write_image, write_label
@@ -177,7 +176,7 @@ def test_the_classical_baseline_runs_from_a_folder_to_a_record(tmp_path: Path, m
 def test_a_suite_with_too_few_cases_is_refused(tmp_path: Path) -> None:
     data = make_toy(tmp_path, count=3) / "toy-data"
     with pytest.raises(AutosegError, match="3 labelled cases, where 3 are judged; get all of them from https"):
-        arrange(replace(SUITE, reading=Options()), data, tmp_path / "arranged")
+        arrange(SUITE, data, tmp_path / "arranged")
 
 
 def test_energy_and_an_exceeded_budget_are_said_aloud() -> None:

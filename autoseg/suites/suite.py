@@ -9,11 +9,9 @@ from typing import Literal
 
 from autoseg.datasets.dataset import Dataset
 from autoseg.datasets.names import natural_key
-from autoseg.datasets.options import Options
 from autoseg.suites.record import Published
 
 Split = Literal["hash", "block"]
-_AS_IT_IS = Options()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +30,6 @@ class Suite:
         published: means that others reached on other cases of the task.
         per_case: table of published results for each case, beside this file: a column `case`, then VARIANT_LABEL.
         per_case_source: where that table comes from.
-        reading: how to read the folder, where it does not say so itself.
 
     """
 
@@ -46,7 +43,6 @@ class Suite:
     published: tuple[Published, ...] = ()
     per_case: str | None = None
     per_case_source: str = ""
-    reading: Options = _AS_IT_IS
 
 
 def judged_cases(suite: Suite, dataset: Dataset) -> frozenset[str]:

@@ -1,6 +1,5 @@
 """The suites that `autoseg benchmark` knows, as data."""
 
-from autoseg.datasets.options import Options
 from autoseg.suites.record import Published
 from autoseg.suites.suite import Suite
 
@@ -118,15 +117,6 @@ MICROSCOPY = (
         folders=("dsb2018-nuclei", "dsb2018", "stage1_train"),
         judged=10,
     ),
-    Suite(
-        name="axon",
-        title="axon and myelin in scanning electron microscopy of rat spinal cord",
-        address="github.com/axondeepseg/data_axondeepseg_sem, doi 10.5281/zenodo.5498378",
-        licence="MIT",
-        folders=("sem-axon-bids", "data_axondeepseg_sem"),
-        judged=3,
-        reading=Options(clean_labels=True),
-    ),
 )
 
 OTHERS = (
@@ -137,14 +127,6 @@ OTHERS = (
         licence="research use",
         folders=("drive-retina", "DRIVE"),
         judged=5,
-    ),
-    Suite(
-        name="sarcoma",
-        title="soft-tissue sarcoma in T1, CT and PET cropped around it (TCIA Soft-tissue-Sarcoma)",
-        address="ibsi_validation of github.com/theibsi/data_sets, doi 10.7937/K9/TCIA.2015.7GO2GSKS",
-        licence="CC BY 3.0",
-        folders=("sts-ct-mr-pet", "ibsi_validation"),
-        judged=3,
     ),
 )
 
