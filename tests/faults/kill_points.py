@@ -14,6 +14,7 @@ be stopped half-way like that: random moments and full disks hit them. Prints wh
 """
 
 import builtins
+import importlib
 import io
 import json
 import mmap
@@ -34,11 +35,9 @@ from pathlib import Path
 
 import nibabel as nib
 import SimpleITK
-import skimage.measure
 import torch
-import torch._dynamo
 
-from autoseg import cli, trainings, verification
+from autoseg import cli, verification
 from autoseg.core import files
 from autoseg.core.errors import EXIT_DONE, EXIT_RESOURCES
 from autoseg.core.files import TEMPORARY_PREFIX
@@ -48,7 +47,7 @@ from tests.faults.jobs import FOLDS, JOBS, Job, saved_step
 COMPLAINTS = Path(tempfile.mkdtemp(prefix="killed-")) / "stderr"
 """What children say; shown when one fails that was not killed."""
 
-LOADED = (nib, SimpleITK, skimage.measure, torch._dynamo, trainings)
+LOADED = (nib, SimpleITK)
 """Imported before the forks, so that no child has to."""
 
 REACHED = mmap.mmap(-1, 8)
@@ -402,6 +401,9 @@ HOW = {
 
 def main(work: Path, job: str, how: str, numbers: tuple[int, int]) -> dict[str, object]:
     torch.set_num_threads(1)
+    if job == "train":  # what an optimiser loads
+        importlib.import_module("torch._dynamo")
+        importlib.import_module("autoseg.trainings")
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     began = time.monotonic()
     found = HOW[how](Trial(work, JOBS[job]), *numbers)

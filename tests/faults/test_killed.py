@@ -32,7 +32,7 @@ def test_killed_at_some_operations_of_predict_nothing_is_half_there_and_the_reru
     found = tried(tmp_path, "predict", "operations", "3", "17")
     assert set(found["kinds"]) >= {"open", "write", "half a write", "fsync", "replace", "mkdir"}
     assert found["killed"] >= found["tries"] - 1  # the order of two threads moves the last operation
-    assert found["tries"] >= 5
+    assert found["tries"] >= 4
 
 
 @pytest.mark.slow
