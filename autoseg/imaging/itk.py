@@ -324,8 +324,10 @@ def _inflated(path: Path, handle: BufferedReader, wrapper: int) -> Iterator[byte
         return
     stream = zlib.decompressobj(wrapper)
     try:
-        while not stream.eof and (chunk := handle.read(_CHUNK_BYTES)):
-            yield stream.decompress(chunk)
+        while not stream.eof and (chunk := stream.unconsumed_tail or handle.read(_CHUNK_BYTES)):
+            yield stream.decompress(chunk, _CHUNK_BYTES << 4)  # a bomb grows a thousandfold
+        if not stream.eof:
+            yield stream.flush()
     except zlib.error as error:
         raise AutosegError.at(path, f"the compressed voxels are damaged ({error})", _MEND) from error
     if not stream.eof:
