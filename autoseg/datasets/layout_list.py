@@ -39,9 +39,7 @@ def read(listing: Listing, options: Options) -> Arrangement | None:
     cases = [_case(row, listing.folder, file) for row in _rows(file)]
     labelled = tuple(case for case in cases if case.references)
     if not labelled:
-        raise AutosegError.at(
-            file, "lists no case with a label", "fill the column label, or predict them"
-        )
+        raise AutosegError.at(file, "lists no case with a label", "fill the column label, or predict them")
     because = f"listed in {file.name}"
     return Arrangement(
         layout="list",
