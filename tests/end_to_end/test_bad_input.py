@@ -111,7 +111,7 @@ def test_a_faulty_dataset_is_refused_before_anything_is_made(fault, dataset, tmp
     assert word in errors[0]
     assert errors[0].count("; ") >= 1, "no mend"
     made = {path.name for path in workspace.rglob("*") if path.is_file() and path.parent.name != ".locks"}
-    looked = {"dataset.json", "inspection.json", "inspect.html", "previews.json"}
+    looked = {"dataset.json", "inspection.json", "inspect.html", "previews.json", "manifest.json"}
     assert made <= {"workspace.json", "run.jsonl"} | looked
 
 
