@@ -9,7 +9,7 @@ import torch
 
 from autoseg.core.errors import AutosegError
 from autoseg.learning.model_files import load_networks
-from benchmarks.inference.inputs import body
+from benchmarks.inference.inputs import ORGANS, body
 from benchmarks.memory_ceiling import (
     DEMONSTRATIONS,
     GIB,
@@ -66,7 +66,7 @@ def test_the_table_says_limits_and_peaks():
 def test_too_low_a_limit_is_an_error_and_enough_is_counted(tmp_path):
     from autoseg.imaging.write import write_image
 
-    small = replace(SMALLER, shape=(40, 48, 48), classes=6)
+    small = replace(SMALLER, shape=(40, 48, 48), classes=1 + ORGANS)
     model = make_model(tmp_path / "model", small)
     write_image(tmp_path / "a.nii.gz", body(small.shape, small.spacing_mm, 0)[0])
     words = [str(tmp_path / "a.nii.gz"), "--model", str(model), "--output", str(tmp_path / "out"), "--device", "cpu"]
