@@ -97,6 +97,8 @@ def _corrected(found: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
 
 def table(runs: tuple[AblationRun, ...]) -> str:
     """Return the Markdown table, best first."""
+    if not runs:
+        return "No run has been recorded yet.\n"
     lines = [
         "| arm | what | steps | seeds | mean Dice | between seeds | against the default (95 %) | p (Holm) |",
         "|---|---|---|---|---|---|---|---|",

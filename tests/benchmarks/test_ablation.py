@@ -67,5 +67,9 @@ def test_what_was_trained_mirrored_is_judged_mirrored() -> None:
     assert "-0.0100 Dice over 2 runs" in table(runs)
 
 
+def test_without_runs_there_is_no_table() -> None:
+    assert table(()) == "No run has been recorded yet.\n"
+
+
 def test_every_run_of_the_record_is_of_an_arm() -> None:
     assert {run.arm for run in known(None)} <= set(ARMS)
