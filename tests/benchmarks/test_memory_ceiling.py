@@ -30,6 +30,7 @@ def test_the_demonstrations_are_the_two_of_the_issue_below_their_limits():
     assert (sorted(planes.shape), planes.classes, planes.limit_bytes) == ([512, 512, 1024], 100, 6 * GIB)
 
 
+@pytest.mark.slow
 def test_a_model_has_all_classes_and_a_plan_that_is_taken(tmp_path):
     for demonstration in (*DEMONSTRATIONS, SMALLER):
         model = load_networks(make_model(tmp_path / demonstration.name, demonstration), torch.device("cpu"))

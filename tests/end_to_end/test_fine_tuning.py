@@ -38,6 +38,7 @@ def write_other(folder, cases):
     return folder
 
 
+@pytest.mark.slow
 def test_other_labels_and_channels_begin_with_a_model_and_say_how(tiny_run, tmp_path, capsys):
     other = write_other(tmp_path / "other", 5)
     arguments = ["--from", tiny_run.workspace, "--steps", 2]

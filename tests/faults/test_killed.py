@@ -28,6 +28,7 @@ def tried(work: Path, job: str, *how: str) -> dict:
     return found
 
 
+@pytest.mark.slow
 def test_killed_at_some_operations_of_predict_nothing_is_half_there_and_the_rerun_completes(tmp_path):
     found = tried(tmp_path, "predict", "operations", "3", "17")
     assert set(found["kinds"]) >= {"open", "write", "half a write", "fsync", "replace", "mkdir"}
