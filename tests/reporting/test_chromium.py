@@ -20,6 +20,7 @@ from planners.fingerprint import CaseFingerprint, ChannelFingerprint, Fingerprin
 from planners.planner import make_plan
 from planners.recipe import RECIPES, Budget, Machine
 from tests.chromium import Browser, browser, program
+from tests.records import a_dataset
 
 pytestmark = pytest.mark.slow
 
@@ -59,18 +60,7 @@ def write_records(workspace: Workspace, data: Path, overlap: np.ndarray) -> None
     cases = tuple(
         Case(name=n, images=(f"images/{n}.nii.gz",), references=(f"labels/{n}.nii.gz",), group=n) for n in NAMES
     )
-    dataset = Dataset(
-        name="abdomen",
-        folder=str(data),
-        layout="folders",
-        channels=("CT",),
-        labels=LABELS,
-        value_map=(),
-        overlapping=False,
-        cases=cases,
-        test_cases=(),
-        inferences=(),
-    )
+    dataset = a_dataset(data, cases, LABELS, name="abdomen", layout="folders", channels=("CT",))
     write_record(workspace.dataset, dataset)
     write_record(workspace.findings, an_inspection(dataset))
     fingerprint = a_fingerprint()

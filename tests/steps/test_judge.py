@@ -9,7 +9,7 @@ from autoseg.core.quality import QUALITY_NAME, Quality
 from autoseg.core.records import read_record, write_record
 from autoseg.core.suspects import SUSPECTS_NAME, Suspects
 from autoseg.core.workspace import Workspace
-from autoseg.datasets.dataset import Case, Dataset, Fold, Folds
+from autoseg.datasets.dataset import Case, Fold, Folds
 from autoseg.imaging.case_statistics import structure_statistics
 from autoseg.learning.model_files import ModelRecord, NetworkFile
 from autoseg.learning.observation import Observed, Sample
@@ -22,6 +22,7 @@ from autoseg.steps.evaluate import score_validation
 from autoseg.steps.judge import judge, words
 from planners.planner import make_plan
 from planners.recipe import RECIPES, Budget
+from tests.records import a_dataset
 from tests.steps.test_report import LABELS, SHAPE, fingerprint, save
 
 NAMES = tuple(f"case_{index:02d}" for index in range(24))
@@ -74,18 +75,7 @@ def workspace(tmp_path):
         save(folder / f"{name}.nii.gz", prediction)
         observe(folder, name, plan, (label, prediction), random)
     cases = tuple(Case(name=n, images=(f"{n}.nii.gz",), references=(f"{n}_seg.nii.gz",), group=n) for n in NAMES)
-    dataset = Dataset(
-        name="pairs",
-        folder=str(tmp_path / "data"),
-        layout="suffix",
-        channels=("ct",),
-        labels=LABELS,
-        value_map=(),
-        overlapping=False,
-        cases=cases,
-        test_cases=(),
-        inferences=(),
-    )
+    dataset = a_dataset(tmp_path / "data", cases, LABELS, name="pairs")
     write_record(made.dataset, dataset)
     write_record(made.fingerprint, fingerprint(NAMES, 3))
     write_record(made.plan, plan)

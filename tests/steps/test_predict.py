@@ -25,7 +25,7 @@ from autoseg.core.files import write_atomically
 from autoseg.core.records import read_record, write_record
 from autoseg.core.runtime import digest_file
 from autoseg.core.workspace import Workspace
-from autoseg.datasets.dataset import Case, Dataset, Fold, Folds
+from autoseg.datasets.dataset import Case, Fold, Folds
 from autoseg.datasets.inputs import InputCase
 from autoseg.imaging.changes import Change
 from autoseg.imaging.dicom_labels import read_structure
@@ -54,6 +54,7 @@ from planners.plan import Configuration, Normalization, Plan
 from tests.builders import configuration
 from tests.imaging.test_dicom import save as save_series
 from tests.imaging.test_dicom import series
+from tests.records import a_dataset
 
 AFFINE = np.diag([-0.5, 0.5, 2.0, 1.0])
 AFFINE[:3, 3] = 10, -20, 30
@@ -673,18 +674,7 @@ class TestValidation:
         for name in names:
             save(tmp_path / "set" / f"{name}.nii.gz", image())
         cases = tuple(Case(name=name, images=(f"{name}.nii.gz",), references=(), group=name) for name in names)
-        dataset = Dataset(
-            name="set",
-            folder=str(tmp_path / "set"),
-            layout="test",
-            channels=("channel_0",),
-            labels=LABELS,
-            value_map=(),
-            overlapping=False,
-            cases=cases,
-            test_cases=(),
-            inferences=(),
-        )
+        dataset = a_dataset(tmp_path / "set", cases, LABELS, name="set", layout="test", channels=("channel_0",))
         write_record(workspace.dataset, dataset)
         folds = (Fold(train=("b", "c"), validation=("a",)), Fold(train=("a",), validation=("b", "c")))
         write_record(workspace.folds, Folds(because="test", folds=folds))

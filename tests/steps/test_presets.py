@@ -9,11 +9,12 @@ import pytest
 from autoseg.core.errors import AutosegError
 from autoseg.core.records import read_record, write_record
 from autoseg.core.workspace import Workspace
-from autoseg.datasets.dataset import Case, Dataset, Fold, Folds
+from autoseg.datasets.dataset import Case, Fold, Folds
 from autoseg.learning.model_files import load_model_record
 from autoseg.predicting.records import PresetsRecord
 from autoseg.steps.presets import measure_presets
 from autoseg.steps.show import show
+from tests.records import a_dataset
 from tests.steps.test_predict import LABELS, image, make_model, save
 
 
@@ -31,18 +32,7 @@ def workspace(tmp_path: Path) -> Workspace:
     cases = tuple(
         Case(name=name, images=(f"{name}.nii.gz",), references=(f"{name}_label.nii.gz",), group=name) for name in "abc"
     )
-    dataset = Dataset(
-        name="set",
-        folder=str(tmp_path / "set"),
-        layout="test",
-        channels=("channel_0",),
-        labels=LABELS,
-        value_map=(),
-        overlapping=False,
-        cases=cases,
-        test_cases=(),
-        inferences=(),
-    )
+    dataset = a_dataset(tmp_path / "set", cases, LABELS, name="set", layout="test", channels=("channel_0",))
     write_record(workspace.dataset, dataset)
     folds = (Fold(train=("b", "c"), validation=("a",)), Fold(train=("a",), validation=("b", "c")))
     write_record(workspace.folds, Folds(because="test", folds=folds))

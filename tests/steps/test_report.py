@@ -19,6 +19,7 @@ from autoseg.steps.report import report
 from planners.fingerprint import CaseFingerprint, ChannelFingerprint, Fingerprint, Label
 from planners.planner import make_plan
 from planners.recipe import RECIPES, Budget, Machine
+from tests.records import a_dataset
 
 VOID = {"meta", "br", "img", "path", "use", "rect"}
 LABELS = (Label(name="liver & <b>", values=(1,)), Label(name="lesion", values=(2,)))
@@ -123,16 +124,11 @@ def make_workspace(root: Path, dimensions: int) -> Workspace:
         save(root / "data" / f"{name}.nii.gz", generator.normal(40, 20, label.shape).astype(np.float32))
         save(root / "data" / f"{name}_seg.nii.gz", label)
     cases = tuple(Case(name=n, images=(f"{n}.nii.gz",), references=(f"{n}_seg.nii.gz",), group=n) for n in names)
-    dataset = Dataset(
+    dataset = a_dataset(
+        root / "data",
+        cases,
+        LABELS,
         name="livers",
-        folder=str(root / "data"),
-        layout="suffix",
-        channels=("ct",),
-        labels=LABELS,
-        value_map=(),
-        overlapping=False,
-        cases=cases,
-        test_cases=(),
         inferences=(Inference(what="layout", value="suffix", because="files end in _seg"),),
     )
     write_record(workspace.dataset, dataset)

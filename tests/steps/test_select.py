@@ -7,7 +7,7 @@ import pytest
 
 from autoseg.core.records import read_record, write_record
 from autoseg.core.workspace import Workspace
-from autoseg.datasets.dataset import Case, Dataset, Fold, Folds
+from autoseg.datasets.dataset import Case, Fold, Folds
 from autoseg.imaging.changes import Change
 from autoseg.imaging.selection import Selection
 from autoseg.reporting.material import gather
@@ -16,6 +16,7 @@ from autoseg.steps.evaluate import score_validation
 from autoseg.steps.select import AS_IT_IS, choose_configurations, choose_postprocessing, ensembles_of
 from planners.planner import make_plan
 from planners.recipe import RECIPES, Budget
+from tests.records import a_dataset
 from tests.steps.test_report import LABELS, SHAPE, fingerprint, save
 
 NAMES = tuple(f"case_{index}" for index in range(6))
@@ -42,18 +43,7 @@ def workspace(tmp_path):
             liver(shift=1, stray=3 + index % 2 + (1 if index > 3 else -1)),
         )
     cases = tuple(Case(name=n, images=(f"{n}.nii.gz",), references=(f"{n}_seg.nii.gz",), group=n) for n in NAMES)
-    dataset = Dataset(
-        name="livers",
-        folder=str(tmp_path / "data"),
-        layout="suffix",
-        channels=("ct",),
-        labels=LABELS,
-        value_map=(),
-        overlapping=False,
-        cases=cases,
-        test_cases=(),
-        inferences=(),
-    )
+    dataset = a_dataset(tmp_path / "data", cases, LABELS, name="livers")
     write_record(made.dataset, dataset)
     write_record(made.fingerprint, fingerprint(NAMES, 3))
     write_record(made.plan, make_plan(fingerprint(NAMES, 3), RECIPES["auto"], Budget(steps=10)))
