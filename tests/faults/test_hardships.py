@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.faults import hardships, odd
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.faults
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ def test_killed_at_some_operations_of_predict_nothing_is_half_there_and_the_reru
     assert found["tries"] >= 4
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.parametrize("job", JOBS)
 def test_killed_at_many_operations_nothing_is_half_there_and_the_rerun_completes(tmp_path, job):
     found = tried(tmp_path, job, "operations", "1", "5")
@@ -44,25 +44,25 @@ def test_killed_at_many_operations_nothing_is_half_there_and_the_rerun_completes
     assert found["tries"] >= 10
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.parametrize("job", JOBS)
 def test_killed_at_random_moments_nothing_is_half_there_and_the_rerun_completes(tmp_path, job):
     found = tried(tmp_path, job, "moments", "0", "8")
     assert found["killed"] >= 4
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.parametrize("job", JOBS)
 def test_a_full_disk_leaves_no_damaged_file_and_the_rerun_completes(tmp_path, job):
     found = tried(tmp_path, job, "limits", "0", "8")
     assert found["codes"].get("4", 0) >= 4
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_asked_to_leave_or_to_finish_a_training_is_saved_and_gone(tmp_path):
     assert tried(tmp_path, "train", "signals", "0", "4")["slowest_s"] < 20
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_five_folds_started_at_once_are_all_in_the_model(tmp_path):
     tried(tmp_path, "train", "together", "0", "2")
