@@ -64,8 +64,9 @@ def _rows(file: Path) -> list[Row]:
 
 
 def _case(row: Row, folder: Path, file: Path) -> Case:
-    images = tuple(part.strip() for part in row.image.split(";") if part.strip())
-    for name in (*images, row.label):
+    images = tuple(_relative(part.strip(), folder) for part in row.image.split(";") if part.strip())
+    label = _relative(row.label, folder)
+    for name in (*images, label):
         if name and not (folder / name).exists():
             raise AutosegError.at(file, f"{name} does not exist in {folder}", "write paths relative to the dataset")
     if not images:
@@ -73,7 +74,14 @@ def _case(row: Row, folder: Path, file: Path) -> Case:
     first = PurePosixPath(images[0]).name
     name = row.case or first[: len(first) - len(ending_of(Path(first)))]
     group = row.group or group_of(name) or name
-    return Case(name=name, images=images, references=(row.label,) if row.label else (), group=group)
+    return Case(name=name, images=images, references=(label,) if label else (), group=group)
+
+
+def _relative(name: str, folder: Path) -> str:
+    """Return a whole path into the dataset as the path from there; any other as it is."""
+    path = Path(name)
+    inside = path.is_absolute() and ".." not in path.parts and path.is_relative_to(folder.absolute())
+    return path.relative_to(folder.absolute()).as_posix() if inside else name
 
 
 def _channels(cases: tuple[Case, ...]) -> tuple[str, ...] | None:

@@ -413,6 +413,15 @@ def test_a_list_of_cases_is_followed(scans):
     assert [c.name for c in found.test_cases] == ["new"]
 
 
+def test_a_list_may_give_whole_paths_into_the_dataset(scans):
+    folder = scans(1)
+    image, label = folder / "images" / "case_00.nii.gz", folder / "labels" / "case_00.nii.gz"
+    (folder / "cases.csv").write_text(f"image,label\n{image},{label}\n")
+    found = arranged(folder, Options(cases="cases.csv"))
+    assert found.cases[0].images == ("images/case_00.nii.gz",)
+    assert found.cases[0].references == ("labels/case_00.nii.gz",)
+
+
 def test_a_json_list_of_cases_may_name_several_channels(scans):
     folder = scans(1)
     shutil.copy(folder / "images" / "case_00.nii.gz", folder / "images" / "other.nii.gz")
