@@ -160,6 +160,8 @@ def _layout(path: Path, tif: "TiffFile", series: "list[TiffPageSeries]") -> _Sta
     if len(channel_axes) > 1 or len(depth_axes) > 1 or not {"Y", "X"} <= set(axes):
         what = f"has axes {axes} of {' x '.join(str(n) for n in sizes)}"
         raise AutosegError.at(path, what, "save one image or one stack a file")
+    if 0 in sizes:
+        raise AutosegError.at(path, f"has no pixels ({' x '.join(str(n) for n in sizes)})", _MEND)
     extra = {int(sample) for sample in series[0].keyframe.extrasamples}
     return _Stack(
         tif=tif,
@@ -223,6 +225,8 @@ def _decoded(path: Path, stack: _Stack) -> Shaped[np.ndarray, "..."]:
         compression = COMPRESSION(series.keyframe.compression)
         what = f"{series.dtype} pixels with compression {compression.name} cannot be read"
         raise AutosegError.at(path, what, "save it uncompressed, or with deflate compression")
+    if pixels.size != series.size:
+        raise AutosegError.at(path, f"holds {pixels.size} of its {series.size} pixel values", _MEND)
     return pixels.reshape(series.shape)
 
 

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from autoseg.learning.convolution import Conv2d, Conv3d
 from autoseg.learning.norm import InstanceNorm2d, InstanceNorm3d
 from planners.plan import Architecture, Configuration, Stage
 
@@ -23,7 +24,7 @@ NEGATIVE_SLOPE = 0.01  # leaky ReLU; nnU-Net's value, also the gain of the Kaimi
 NORM_EPS = 1e-5
 
 # Any: torch's stubs do not admit that every one of these takes a tuple per axis.
-_CONV: Mapping[int, Any] = MappingProxyType({2: nn.Conv2d, 3: nn.Conv3d})
+_CONV: Mapping[int, Any] = MappingProxyType({2: Conv2d, 3: Conv3d})
 _TRANSPOSED: Mapping[int, Any] = MappingProxyType({2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d})
 _POOL: Mapping[int, Any] = MappingProxyType({2: nn.AvgPool2d, 3: nn.AvgPool3d})
 _NORM: Mapping[int, Any] = MappingProxyType({2: InstanceNorm2d, 3: InstanceNorm3d})

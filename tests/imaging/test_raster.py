@@ -357,3 +357,22 @@ def test_damaged_tags_of_a_tiff_are_refused(tmp_path):
             assert "tags.tif" in str(error)  # noqa: PT017
             wrong += 1
     assert wrong > 50
+
+
+def without_tags(path: Path, *tags: int) -> None:
+    """Give tags of a little-endian TIFF a number and type that nobody knows: to readers they are lost."""
+    data = bytearray(path.read_bytes())
+    (first,) = struct.unpack("<I", data[4:8])
+    (count,) = struct.unpack("<H", data[first : first + 2])
+    for at in range(first + 2, first + 2 + 12 * count, 12):
+        if struct.unpack("<H", data[at : at + 2])[0] in tags:
+            data[at : at + 4] = struct.pack("<HH", 65000, 0)
+    path.write_bytes(data)
+
+
+def test_a_tiff_whose_sizes_were_lost_is_refused(tmp_path):
+    path = tmp_path / "film.tif"
+    tifffile.imwrite(path, ramp((3, 5, 4)), photometric="rgb", planarconfig="contig", compression="zlib", metadata=None)
+    without_tags(path, 256, 257)
+    with pytest.raises(AutosegError, match="no pixels"):
+        read_image(path)
