@@ -1,10 +1,9 @@
 """Convolutions that stay in float32 on maps too thin for the reduced-precision kernels of CPUs.
 
-oneDNN, as torch 2.10 to 2.13 brings it, computes some convolutions in bfloat16 wrongly where an axis of the input is one
-or two voxels long and the kernel is three: on CPUs with AVX-512 but without AMX the gradient of the weights contains
-memory that nobody wrote (often not finite), with AMX the output itself is wrong for some strides. Random shapes,
-kernels, strides and layouts found no other failing convolution (docs/log.md). Such maps are a network's coarsest, so
-that float32 costs nothing that can be measured.
+The oneDNN of torch 2.13 computes some convolutions in bfloat16 wrongly where an axis of the input is one or two voxels
+long and the kernel is three: on CPUs with AVX-512 but without AMX the gradient of the weights contains memory that
+nobody wrote (often not finite), with AMX the output itself is wrong for some strides. Random shapes, kernels, strides
+and layouts found no other failing convolution (docs/log.md). Such maps are a network's coarsest and smallest.
 """
 
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 _THIN = 2
-"""Voxels along an axis below which, and at which, a kernel of more than one voxel is not trusted in reduced precision."""
+"""Voxels along an axis up to which kernels that span more than one voxel are not trusted in reduced precision."""
 
 Features = Float[Tensor, "batch features *spatial"]
 Convolved = Float[Tensor, "batch outputs *strided"]
