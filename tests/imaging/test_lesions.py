@@ -11,7 +11,7 @@ from autoseg.core.presets import PRESETS, LesionWise
 from autoseg.imaging.centreline import centreline_dice
 from autoseg.imaging.lesion_wise import lesion_wise_scores
 from autoseg.imaging.lesions import LesionOverlaps, LesionScores, lesion_overlaps, lesion_scores, matched_lesions
-from autoseg.imaging.metrics import diagonal_mm
+from autoseg.imaging.metrics import diagonal_mm, dice
 
 UNIT = (1.0, 1.0, 1.0)
 NO_RULES = LesionWise(dilations=0, minimum_mm3=0.0, penalty_mm=100.0)
@@ -233,6 +233,26 @@ def test_presets_are_those_that_the_challenges_published():
 def test_metrics_reloadeds_hook_has_its_published_centreline_dice(prediction, expected):
     reference = flat(((1, 4), (1, 2)), ((3, 4), (1, 4)), size=14)
     assert centreline_dice(flat(*prediction, size=14), reference) == pytest.approx(expected, abs=0.01)
+
+
+VESSELS = flat(
+    ((1, 10), (7, 12)), ((10, 12), (3, 19)), ((12, 15), (3, 5)), ((12, 15), (15, 19)), ((14, 20), (15, 17)),
+    ((14, 15), (1, 5)), ((14, 17), (2, 3)), ((14, 19), (4, 5)), ((17, 18), (4, 8)), ((14, 15), (15, 24)),
+    ((12, 15), (22, 23)), ((14, 17), (21, 22)), ((17, 20), (5, 6)), ((17, 22), (12, 13)), ((19, 20), (12, 17)),
+    ((18, 19), (15, 20)), ((17, 18), (19, 20)), size=24,
+)  # fmt: skip
+TRUNK = flat(((1, 10), (7, 12)), ((10, 12), (3, 15)), size=24)
+WITHOUT_WALLS = VESSELS & ~flat(
+    ((10, 14), (3, 4)), ((10, 11), (3, 9)), ((10, 11), (10, 19)), ((1, 11), (7, 9)), ((1, 11), (10, 12)),
+    ((10, 14), (18, 19)), ((12, 14), (15, 17)), ((14, 19), (15, 16)), size=24,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("prediction", "expected", "overlap"), [(TRUNK, 0.475, 0.666), (WITHOUT_WALLS, 0.78, 0.685)])
+def test_metrics_reloadeds_vessels_differ_in_centreline_dice_where_dice_hardly_does(prediction, expected, overlap):
+    assert centreline_dice(prediction, VESSELS) == pytest.approx(expected, abs=1e-6)  # figure SN 2.14
+    counts = (prediction & VESSELS).sum(), (prediction & ~VESSELS).sum(), (VESSELS & ~prediction).sum()
+    assert dice(*counts) == pytest.approx(overlap, abs=1e-3)
 
 
 def test_thickness_matters_less_to_the_centreline_than_to_dice():

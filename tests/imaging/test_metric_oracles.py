@@ -16,8 +16,8 @@ from autoseg.imaging.distances import (
     surfel_distances,
 )
 from autoseg.imaging.lesion_wise import lesion_wise_scores
-from autoseg.imaging.lesions import lesion_scores
-from autoseg.imaging.metrics import diagonal_mm, nsd
+from autoseg.imaging.lesions import DETECTION_IOU, lesion_overlaps, lesion_scores, matched_lesions
+from autoseg.imaging.metrics import confusion_counts, diagonal_mm, nsd
 from autoseg.imaging.scoring import score_case
 from autoseg.imaging.volume import Grid
 from planners.fingerprint import Label
@@ -82,10 +82,12 @@ def test_deepminds_half_spaces():
 
 
 # -------------------------------------------------------------------------------------------------- MetricsReloaded
-@pytest.mark.parametrize(("low", "high", "counts"), [(6, 8, (4, 0, 12)), (4, 10, (16, 20, 0))])
+@pytest.mark.parametrize(("low", "high", "counts"), [(6, 8, (4, 0, 12, 180)), (4, 10, (16, 20, 0, 160))])
 def test_metrics_reloadeds_squares_have_its_counts(low, high, counts):
-    found = counted(square(14, low, high), square(14, 5, 9))
-    assert (found.tp, found.fp, found.fn) == counts
+    prediction, reference = square(14, low, high), square(14, 5, 9)
+    found = counted(prediction, reference)
+    background = confusion_counts(prediction.astype(np.uint8), reference.astype(np.uint8), 2)[0][0]
+    assert (found.tp, found.fp, found.fn, background) == counts
 
 
 def test_metrics_reloadeds_far_pixel():
@@ -107,12 +109,17 @@ def test_metrics_reloadeds_cross():
 
 
 @pytest.mark.parametrize(
-    ("prediction", "reference", "f1", "precision"),
-    [(ones(45, 5, 10, 40), ones(50, 50), 0.86, 0.82), (ones(81, 9, 2, 8), ones(90, 10), 0.94, 0.98)],
+    ("prediction", "reference", "f1", "precision", "of_background"),
+    [
+        (ones(45, 5, 10, 40), ones(50, 50), 0.86, 0.82, 0.889),
+        (ones(81, 9, 2, 8), ones(90, 10), 0.94, 0.98, 0.47),
+    ],
 )
-def test_metrics_reloadeds_prevalence_pair(prediction, reference, f1, precision):
+def test_metrics_reloadeds_prevalence_pair(prediction, reference, f1, precision, of_background):
     score = counted(prediction, reference)
     assert (score.dice, score.precision) == pytest.approx((f1, precision), abs=5e-3)
+    # its negative predictive value
+    assert counted(~prediction, ~reference).precision == pytest.approx(of_background, abs=1e-3)
 
 
 def test_metrics_reloadeds_sensitivity_and_volume_difference():
@@ -202,6 +209,55 @@ def test_panopticas_centreline_dice():
     assert centreline_dice(ROUND_IT, CORE) == 1
     assert centreline_dice(CORE, ROUND_IT) == 1
     assert centreline_dice(STRIPES, ~STRIPES) == 0  # panoptica: NaN
+
+
+# ----------------------------------------------------------------------------------------------------------- PI-CAI
+def padded(*rows):
+    """Return the rows, filled up to one length."""
+    length = max(row.shape[-1] for row in rows)
+    return [np.pad(row, ((0, 0), (0, 0), (0, length - row.shape[-1]))) for row in rows]
+
+
+def plates(*corners):
+    mask = np.zeros((1, 20, 20), bool)
+    for y, x in corners:
+        mask[0, y : y + 5, x : x + 5] = True
+    return mask
+
+
+NOTHING = ones(0, 1)
+PICAIS_CASES = {
+    # prediction, reference, IoUs of the pairs, candidates without a partner, lesions without one
+    "0: nothing": (NOTHING, NOTHING, [], 0, 0),
+    "1: missed": (NOTHING, ones(2), [], 0, 1),
+    "2: made up": (ones(2), NOTHING, [], 1, 0),
+    "3: beside": (ones(0, 4, 2), ones(2, 4), [], 1, 1),
+    "4: half of either": (ones(0, 1, 2), ones(2, 1), [1 / 3], 0, 0),
+    "5: candidates of 9/41 and 3/47": (plates((8, 8), (2, 8)), plates((6, 6)), [9 / 41], 1, 0),
+    "6: candidates of 1/3 and 2/7": (ones(4, 4, 6), ones(12), [1 / 3], 1, 0),
+    "7: two lesions, each 1/3": (ones(12), ones(4, 4, 4), [1 / 3], 0, 1),
+    "8: lesions of 5/11 and 1/11": (ones(11), ones(5, 5, 1), [5 / 11], 0, 1),
+    "9: a candidate of 1/25": (ones(1, 24), ones(25), [], 1, 1),
+}
+"""The ten cases of picai_eval's tests by the overlaps that it names; its own masks are other shapes."""
+
+
+@pytest.mark.parametrize("case", PICAIS_CASES)
+def test_picais_cases_are_paired_as_it_pairs_them(case):
+    prediction, reference, ious, false, missed = PICAIS_CASES[case]
+    prediction, reference = padded(prediction, reference)
+    pairs = matched_lesions(lesion_overlaps(prediction, reference), DETECTION_IOU)
+    assert [pair.iou for pair in pairs] == pytest.approx(ious)
+    found = lesion_scores(prediction, reference)
+    assert (found.tp, found.fp, found.fn) == (len(ious), false, missed)
+
+
+def test_picais_totals_but_for_the_second_candidate_on_a_lesion_that_was_found():
+    found = {case: lesion_scores(*padded(*masks[:2])) for case, masks in PICAIS_CASES.items()}
+    assert sum(scores.tp for scores in found.values()) == 5
+    assert sum(scores.fn for scores in found.values()) == 5
+    second = found["6: candidates of 1/3 and 2/7"].fp  # picai_eval counts it neither as found nor as false
+    assert sum(scores.fp for scores in found.values()) - second == 4
 
 
 # ------------------------------------------------------------- MIST and the BraTS program: lesions and what is empty
