@@ -14,7 +14,6 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from autoseg.core.observation import CaseObservation, StructureObservation
 
@@ -240,6 +239,8 @@ def logit(share: float) -> float:
 
 def robust_fit(numbers: Floats, target: Floats) -> tuple[Floats, float]:
     """Return weights (none negative) and intercept: ridge regression, large errors counting less (Huber's)."""
+    from scipy.optimize import nnls  # half a second to load, and predicting needs no fit
+
     count, width = numbers.shape
     kept = np.ones(count)
     weights, intercept = np.zeros(width), float(np.median(target))
