@@ -33,7 +33,7 @@ Part = Callable[[Setting, str], tuple[Comparison, ...]]
 
 _INSIDE = "resident memory above what was there before, the result included, the given input not"
 _LARGEST = "the kernel's high-water mark of resident memory of the largest process"
-_SEVERAL, _ONE = "its default six worker processes", "one process"
+_SEVERAL, _ONE, _EXACT = "its default six worker processes", "one process", "one process with float32 sums"
 _TIE = 1e-5
 """Two labels whose weights are closer are tied: float32 rounding decides."""
 _NATIVE_MM = (1.5, 1.5, 1.5)
@@ -101,7 +101,7 @@ def hippocampus(setting: Setting, part: str) -> tuple[Comparison, ...]:
         Brief(steps=2 if setting.small else 100),
     )
     return _files(
-        setting, part, (model, images), (_SEVERAL, _ONE), (f"{len(judged)} hippocampus cases", Target(faster=3))
+        setting, part, (model, images), (_SEVERAL, _ONE, _EXACT), (f"{len(judged)} hippocampus cases", Target(faster=3))
     )
 
 
@@ -119,7 +119,7 @@ def ct(setting: Setting, part: str) -> tuple[Comparison, ...]:
         volume, _ = body(shape, spacing, 0)
         write_image(path, volume)
     what = f"CT-like case {_by(shape)}, 25 classes, network of 8 base features at 1.5 mm"
-    return _files(setting, part, (model, images), (_ONE,), (what, Target(faster=3, memory=1 / 3)))
+    return _files(setting, part, (model, images), (_ONE, _EXACT), (what, Target(faster=3, memory=1 / 3)))
 
 
 def _files(
@@ -129,9 +129,15 @@ def _files(
     modes: Sequence[str],
     aim: tuple[str, Target],
 ) -> tuple[Comparison, ...]:
-    """Predict a folder of images with both programs, ours as the processor can and in float32; no mirroring."""
+    """Predict a folder of images with both programs, ours as the processor can and in float32; no mirroring.
+
+    nnU-Net adds up weighted logits in float16. The mode in which it adds in float32 tells what of a difference is that
+    rounding: it is compared with ours in float32, and its time is no target.
+    """
     (model, images), (what, target) = model_and_images, aim
-    outputs = {name: setting.work / "output" / f"{part}-{name}" for name in ("bf16", "float32", "theirs")}
+    outputs = {
+        name: setting.work / "output" / f"{part}-{name.replace(' ', '-')}" for name in ("bf16", "float32", *modes)
+    }
     shutil.rmtree(setting.work / "output", ignore_errors=True)
     words = ["predict", str(images), "--model", str(model), "--device", "cpu", "--no-mirror", "--output"]
     task = write_task(setting, {"kind": "predict", "words": [*words, str(outputs["float32"])]})
@@ -141,12 +147,12 @@ def _files(
         "float32": succeed([sys.executable, "-m", "benchmarks.inference.ours", str(task)], log / f"{part}-f32.txt"),
     }
     tried = {
-        mode: succeed(_command(setting, model_and_images, outputs["theirs"], mode), log / f"{part}-theirs-{index}.txt")
+        mode: succeed(_command(setting, model_and_images, outputs[mode], mode), log / f"{part}-theirs-{index}.txt")
         for index, mode in enumerate(modes)
     }
-    shares = {name: _equal_labels(outputs[name], outputs["theirs"]) for name in ("bf16", "float32")}
-    rows = [("bf16", mode, replace(target, equal=0.999)) for mode in modes]
-    rows.append(("float32", modes[-1], Target(equal=0.9999)))
+    rows = [("bf16", mode, replace(target, equal=0.999)) for mode in modes if mode != _EXACT]
+    rows += [("float32", mode, Target(equal=0.9999)) for mode in (_ONE, _EXACT)]
+    shares = {(name, mode): _equal_labels(outputs[name], outputs[mode]) for name, mode, _ in rows}
     return tuple(
         Comparison(
             part=part,
@@ -156,11 +162,11 @@ def _files(
             their_s=tried[mode].seconds,
             our_peak_bytes=measured[name].peak_process_bytes,
             their_peak_bytes=tried[mode].peak_process_bytes,
-            equal=float(np.average(shares[name][:, 0], weights=shares[name][:, 1])),
+            equal=float(np.average(shares[name, mode][:, 0], weights=shares[name, mode][:, 1])),
             worst=None,
             target=wanted,
             note="files in, files out, start included; no mirroring on either side; labels that occur in a case: up to"
-            f" {int(shares[name][:, 2].max())}; worst case {shares[name][:, 0].min():.4%} equal",
+            f" {int(shares[name, mode][:, 2].max())}; worst case {shares[name, mode][:, 0].min():.4%} equal",
             date=time.strftime("%Y-%m-%d", time.gmtime()),
             commit=this_commit(),
             load=getloadavg()[1],
@@ -176,7 +182,8 @@ def _command(setting: Setting, model_and_images: tuple[Path, Path], output: Path
         program = [str(setting.nnunet_python.with_name("nnUNetv2_predict_from_modelfolder")), "-f", "0"]
         program += ["-i", str(images), "-o", str(output), "-m", str(model)]
         return [*program, "-device", "cpu", "--disable_tta", "--disable_progress_bar"]
-    task = write_task(setting, {"kind": "predict", "model": model, "input": images, "output": output})
+    given = {"model": model, "input": images, "output": output, "float32_sums": mode == _EXACT}
+    task = write_task(setting, {"kind": "predict", **given})
     return [str(setting.nnunet_python), "-m", "benchmarks.inference.theirs", str(task)]
 
 

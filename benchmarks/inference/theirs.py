@@ -110,6 +110,8 @@ def resample(task: Task) -> dict[str, Any]:
 
 def predict(task: Task) -> dict[str, Any]:
     """Predict a folder of images in this process alone, which its command line does with `-npp 0 -nps 0`."""
+    if task["float32_sums"]:
+        torch.half = torch.float16 = torch.float32  # the types that it adds weighted logits in, by name
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
     predictor = nnUNetPredictor(use_mirroring=False, device=torch.device("cpu"), allow_tqdm=False)
