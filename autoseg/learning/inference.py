@@ -224,7 +224,7 @@ def make_segmenter(plan: Plan, networks: Sequence[LoadedNetwork], options: Infer
 def inference_dtype(device: torch.device) -> torch.dtype:
     """Return bfloat16 where the device has instructions for it, else float32."""
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     if device.type == "cpu":
         query = getattr(torch.cpu, "get_capabilities", None)  # torch >= 2.11
         found = query() if query else {}
