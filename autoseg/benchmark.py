@@ -154,7 +154,7 @@ def summary(record: BenchmarkRecord) -> list[str]:
     for peer in record.peers:
         d = peer.difference
         bounds = f" ({d.mean_interval.lower:+.4f} to {d.mean_interval.upper:+.4f})" if d.mean_interval else ""
-        p = "" if d.wilcoxon_p is None else f", Wilcoxon p = {d.wilcoxon_p:.2g}"
+        p = "" if d.p is None else f", {d.test} p = {d.p:.2g}"
         lines.append(f"{peer.name}, same cases: {d.mean_b:.4f}, difference {d.mean:+.4f}{bounds}{p}")
     lines += [f"{one.name}, {one.protocol}, other cases: {one.dice:.4f} ({one.source})" for one in record.published]
     return lines

@@ -13,6 +13,7 @@ from autoseg.core.definitions import DEFINITIONS, TOLERANT, Metric, title_of
 from autoseg.core.scores import OVER_LABELS, LabelScore, Scores
 from autoseg.core.statistics import (
     CAUTION_PATIENTS,
+    RANKED_PATIENTS,
     SIGNIFICANCE,
     Interval,
     PairedDifference,
@@ -35,9 +36,9 @@ class Difference:
     """One metric of one label (or "mean over labels") between two results: `result` minus `baseline`.
 
     `paired` holds the numbers, with a the result and b the baseline; None where no case defines both. `holm_p` is its
-    Wilcoxon p-value adjusted for the labels (and results) tested together. `one_sided` counts the cases that only one
-    of the two defines, `undefined` those that neither does. `patients_needed` is the sample size at which the observed
-    difference, if it is real, would show with 80 % power; None where it shows already or there is none.
+    p-value adjusted for the labels (and results) tested together. `one_sided` counts the cases that only one of the two
+    defines, `undefined` those that neither does. `patients_needed` is the sample size at which the observed difference,
+    if it is real, would show with 80 % power; None where it shows already or there is none.
     """
 
     label: str
@@ -108,7 +109,7 @@ def compare_scores(
 
 def comparison_table(comparison: Comparison) -> str:
     """Return what was found: a table for people, a sentence for each mean over labels, notes below."""
-    heading = ("label", "metric", "result", "mean", "baseline", "difference", "95 % interval", "p (Holm)", "n")
+    heading = ("label", "metric", "result", "mean", "baseline", "difference", "95 % interval", "p (Holm)", "test", "n")
     rows = [heading]
     for row in comparison.differences:
         paired = row.paired
@@ -122,6 +123,7 @@ def comparison_table(comparison: Comparison) -> str:
                 "-" if paired is None else f"{paired.mean:+.4f}",
                 _interval_text(paired.mean_interval if paired else None),
                 "-" if row.holm_p is None else _p_text(row.holm_p),
+                (paired.test if paired else None) or "-",
                 str(paired.n if paired else 0),
             )
         )
@@ -134,9 +136,21 @@ def comparison_table(comparison: Comparison) -> str:
     ]
     lines.insert(1, "  ".join("-" * width for width in widths))
     lines.append(f"baseline: {comparison.results[0].name}; difference: result minus baseline")
+    lines += _tests(comparison.differences)
     lines += [row.conclusion for row in comparison.differences if row.label == OVER_LABELS]
     lines += [f"note: {note}" for note in comparison.notes]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _tests(differences: Sequence[Difference]) -> list[str]:
+    """Say which tests were made."""
+    paired = [row.paired for row in differences if row.paired]
+    lines = []
+    if any(one.test == "Wilcoxon" for one in paired):
+        lines.append("test: Wilcoxon's signed-rank test of the patients' differences")
+    if any(one.test == "sign flip" for one in paired):
+        lines.append(f"test: under {RANKED_PATIENTS} patients all flips of the patients' signs (exact, of the mean)")
+    return lines
 
 
 def shared_metrics(scores: Sequence[Scores]) -> tuple[Metric, ...]:
@@ -194,7 +208,7 @@ def _title(metric: Metric) -> str:
 
 def _concluded(rows: Sequence[Difference]) -> list[Difference]:
     """Correct the p-values of tests that belong together, and say what follows."""
-    p_values = [row.paired.wilcoxon_p if row.paired else None for row in rows]
+    p_values = [row.paired.p if row.paired else None for row in rows]
     tests = sum(p is not None for p in p_values)
     return [_with_conclusion(replace(row, holm_p=p), tests) for row, p in zip(rows, holm(p_values), strict=True)]
 
@@ -208,7 +222,7 @@ def _with_conclusion(row: Difference, tests: int) -> Difference:
         return replace(row, conclusion=f"{what}: equal in all {row.paired.n} cases")
     if row.holm_p < SIGNIFICANCE:
         # Ranks decide whether there is a difference, so their side of zero is named; the mean may be on the other.
-        side = row.paired.median or row.paired.mean
+        side = (row.paired.median if row.paired.test == "Wilcoxon" else 0.0) or row.paired.mean
         word = "better" if (side > 0) == (DEFINITIONS[row.metric].better == "higher") else "worse"
         said = f"{what}: {word}, mean difference {row.paired.mean:+.4f} (p = {_p_text(row.holm_p)}, n={n})"
         return replace(row, conclusion=said)

@@ -2,12 +2,14 @@
 
 Rules: resample patients, never slices or folds; BCa intervals (Efron 1987) for means, percentile intervals for medians
 (the "basic" bootstrap of a median covers far less than it says); no interval under 10 patients, a note under 50.
-Tests count patients, too: Wilcoxon's takes one difference per patient, and many tests at once are corrected by Holm.
+Tests count patients, too: Wilcoxon's takes one difference per patient, under 20 patients an exact test flips the signs
+of whole patients, and many tests at once are corrected by Holm.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,9 @@ MINIMUM_PATIENTS = 10
 
 CAUTION_PATIENTS = 50
 """Below it coverage stays under the 95 % that the interval promises: a note says so."""
+
+RANKED_PATIENTS = 20
+"""From here on Wilcoxon's test; below it all 2^n flips of signs are counted, at most 2^18 sums."""
 
 SIGNIFICANCE = 0.05
 """Chance of calling two equal results different."""
@@ -51,8 +56,10 @@ class Interval:
 class PairedDifference:
     """How `a` differs from `b` on the same cases: a - b.
 
-    `wilcoxon_p` is None when every difference is zero. `sd` is the standard deviation of the patients' mean
-    differences, None for one patient; it and `patients` are None in records older than them.
+    One test is made: Wilcoxon's signed-rank test (`wilcoxon_p`) or, under 20 patients, the exact sign-flip test of the
+    mean (`sign_flip_p`); the other is None, and both are when every difference is zero. Older records have Wilcoxon's
+    for any number. `sd` is the standard deviation of the patients' mean differences, None for one patient; it and
+    `patients` are None in records older than them.
     """
 
     n: int
@@ -65,6 +72,19 @@ class PairedDifference:
     wilcoxon_p: float | None
     patients: int | None = None
     sd: float | None = None
+    sign_flip_p: float | None = None
+
+    @property
+    def p(self) -> float | None:
+        """The p-value of the test that was made, two-sided; None where there was none to make."""
+        return self.wilcoxon_p if self.sign_flip_p is None else self.sign_flip_p
+
+    @property
+    def test(self) -> Literal["Wilcoxon", "sign flip"] | None:
+        """The test that `p` is of."""
+        if self.p is None:
+            return None
+        return "Wilcoxon" if self.sign_flip_p is None else "sign flip"
 
 
 def weighted_mean(values: Floats, weights: NDArray[np.int64]) -> Floats:
@@ -126,10 +146,11 @@ def bca_interval(
 def paired_difference(
     a: Sequence[float], b: Sequence[float], patients: Sequence[str] | None = None
 ) -> PairedDifference:
-    """Compare two results on the same cases, in the same order: a - b with intervals and Wilcoxon's signed-rank test.
+    """Compare two results on the same cases, in the same order: a - b with intervals and a test.
 
-    Mean and median are over cases. Cases of one patient depend on each other, so intervals resample patients and the
-    test takes one number per patient, the mean of its differences.
+    Mean and median are over cases. Cases of one patient depend on each other, so intervals resample patients.
+    Wilcoxon's signed-rank test takes one number per patient, the mean of its differences; under 20 patients `sign_flip`
+    takes its place.
 
     Raises:
         ValueError: not the same number of values, none at all, or one that is not finite.
@@ -142,6 +163,7 @@ def paired_difference(
     difference = first - second
     values = [float(v) for v in difference]
     by_patient = _patient_means(*_checked(values, patients))
+    ranked = by_patient.size >= RANKED_PATIENTS
     return PairedDifference(
         n=len(values),
         patients=by_patient.size,
@@ -152,8 +174,33 @@ def paired_difference(
         mean=float(difference.mean()),
         median=float(np.median(difference)),
         sd=float(by_patient.std(ddof=1)) if by_patient.size > 1 else None,
-        wilcoxon_p=_wilcoxon(by_patient),
+        wilcoxon_p=_wilcoxon(by_patient) if ranked else None,
+        sign_flip_p=None if ranked else sign_flip(values, patients),
     )
+
+
+def sign_flip(differences: Sequence[float], patients: Sequence[str] | None = None) -> float | None:
+    """Return the exact two-sided p-value of the mean of paired differences; None when every difference is zero.
+
+    Were the two results alike, each patient's differences could as well have the other sign: p is the share of all 2^n
+    choices of signs whose mean is as far from zero as the one found. The signs of a patient's cases turn together.
+    Meant for few patients; time and memory double with each. Source: Fisher, The Design of Experiments, 1935, section
+    21.
+
+    >>> sign_flip([1, 1, 1])
+    0.25
+
+    """
+    array, patient = _checked(differences, patients)
+    by_patient = np.bincount(patient, weights=array)
+    by_patient = by_patient[by_patient != 0]  # their sign changes no sum
+    if by_patient.size == 0:
+        return None
+    sums = by_patient[:1]  # one sign of the first patient's: the other mirrors all sums
+    for value in by_patient[1:]:
+        sums = np.concatenate([sums + value, sums - value])
+    rounding = 1e-9 * float(np.abs(by_patient).sum())  # equal sums, added up in another order
+    return float(np.mean(np.abs(sums) >= abs(float(by_patient.sum())) - rounding))
 
 
 def holm(p_values: Sequence[float | None]) -> tuple[float | None, ...]:

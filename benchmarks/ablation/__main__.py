@@ -91,7 +91,7 @@ def verdicts(runs: tuple[AblationRun, ...]) -> tuple[Verdict, ...]:
 
 
 def _corrected(found: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
-    adjusted = holm([None if v.arm == BASELINE else v.difference.wilcoxon_p for v in found])
+    adjusted = holm([None if v.arm == BASELINE else v.difference.p for v in found])
     return tuple(replace(verdict, p=p) for verdict, p in zip(found, adjusted, strict=True))
 
 

@@ -165,6 +165,25 @@ def test_the_table_has_a_line_for_each_difference_and_a_sentence_for_the_mean() 
     assert any(line.startswith("mean over labels, Dice: new against old: ") for line in lines)
 
 
+def test_the_table_says_which_test_was_made() -> None:
+    few = comparison_table(compared(result(12, 0.8, 0.6), result(12, lambda i: 0.8 + noise(i), None)))
+    assert "test: under 20 patients all flips of the patients' signs (exact, of the mean)" in few
+    assert few.count(" sign flip ") == 2  # the liver and the mean over labels; the tumour has no test
+    many = comparison_table(compared(result(20, 0.8, 0.6), result(20, lambda i: 0.8 + noise(i), 0.6)))
+    assert "test: Wilcoxon's signed-rank test of the patients' differences" in many
+    assert many.count(" Wilcoxon ") == 2
+    assert "sign flip" not in many
+
+
+def test_under_twenty_patients_the_side_named_is_that_of_the_mean() -> None:
+    # eleven lose a hundredth, eight gain two tenths: the median is below zero, the tested mean above
+    found = row(compared(result(19, 0.5, 0.6), result(19, lambda i: 0.7 if i < 8 else 0.49, 0.6)), "liver")
+    assert found.paired is not None
+    assert found.paired.median < 0 < found.paired.mean
+    assert found.paired.test == "sign flip"
+    assert "better, mean difference +0.0784" in found.conclusion
+
+
 def test_the_record_survives_the_disk() -> None:
     comparison = compared(result(12, noise, noise), result(12, lambda i: noise(i + 50), None))
     assert decode(encode(comparison), Comparison, "comparison.json") == comparison

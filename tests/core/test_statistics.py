@@ -1,5 +1,7 @@
 """Intervals agree with SciPy's bootstrap, respect patients, and stay silent where they would mislead."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -98,7 +100,8 @@ def test_paired_difference_reports_size_interval_and_wilcoxon() -> None:
 
 def test_a_result_compared_with_itself_has_no_p_value() -> None:
     a = dice_like(12, 5)
-    assert statistics.paired_difference(a, a).wilcoxon_p is None
+    alike = statistics.paired_difference(a, a)
+    assert (alike.wilcoxon_p, alike.sign_flip_p, alike.p, alike.test) == (None, None, None, None)
 
 
 def test_slices_of_one_patient_count_once_in_the_test() -> None:
@@ -110,6 +113,68 @@ def test_slices_of_one_patient_count_once_in_the_test() -> None:
     assert thrice.wilcoxon_p == pytest.approx(once.wilcoxon_p)
     assert thrice.sd == pytest.approx(once.sd)
     assert once.sd == pytest.approx(np.subtract(a, b).std(ddof=1))
+
+
+def test_under_twenty_patients_signs_are_flipped_and_from_twenty_on_ranks_decide() -> None:
+    few, many = dice_like(19, 8), dice_like(20, 9)
+    below = statistics.paired_difference(few, [0.8] * 19)
+    assert (below.test, below.wilcoxon_p, below.p) == ("sign flip", None, below.sign_flip_p)
+    enough = statistics.paired_difference(many, [0.8] * 20)
+    assert (enough.test, enough.sign_flip_p, enough.p) == ("Wilcoxon", None, enough.wilcoxon_p)
+    slices = statistics.paired_difference(many * 2, [0.8] * 40, [f"p{i % 10}" for i in range(40)])
+    assert (slices.patients, slices.test) == (10, "sign flip")
+
+
+def test_sign_flips_are_those_counted_by_hand() -> None:
+    # 2 + 1 and 2 - 1, with either sign: 3 and -3 are as far from zero as 3, 1 and -1 are not
+    assert statistics.sign_flip([2, 1]) == 0.5
+    assert statistics.sign_flip([2, -1]) == 1.0
+    assert statistics.sign_flip([1] * 6) == 2 / 2**6
+    assert statistics.sign_flip([0.3, -0.1, -0.2]) == 1.0  # a sum of zero, but for rounding
+    assert statistics.sign_flip([0.0, 0.0]) is None
+    assert statistics.sign_flip([0.0, 2, 1]) == 0.5
+    assert statistics.sign_flip([1, 1, 1, 1], ["a", "a", "b", "b"]) == 0.5  # 2 + 2 and -2 - 2 of four
+
+
+@given(st.lists(st.integers(-20, 20), min_size=2, max_size=8).filter(any))
+@settings(max_examples=25, deadline=None)
+def test_sign_flips_are_scipys_exact_permutations_of_paired_samples(differences: list[int]) -> None:
+    peer = stats.permutation_test(
+        (differences,), np.mean, permutation_type="samples", n_resamples=np.inf, vectorized=True
+    ).pvalue
+    assert statistics.sign_flip(differences) == pytest.approx(peer)
+    assert statistics.sign_flip([-d for d in differences]) == statistics.sign_flip(differences)
+
+
+def test_equal_results_are_called_different_no_more_often_than_the_test_promises() -> None:
+    draws = np.random.default_rng(1).normal(0, 1, (1000, 8))
+    p = [statistics.sign_flip([float(v) for v in row]) or 1.0 for row in draws]
+    assert np.mean(np.less_equal(p, statistics.SIGNIFICANCE)) == pytest.approx(12 / 256, abs=0.02)
+
+
+def order(first: list[float], second: list[float]) -> float:
+    return float(np.mean([(b > a) + (b == a) / 2 for a in first for b in second]))
+
+
+@pytest.mark.parametrize(
+    ("baseline", "alternative", "published", "paired"),
+    [
+        ([0, 1, 2], [1, 2, 3], 0.25, 0.25),
+        ([4, 1, 2], [1, 2, 3], 0.7, 1.0),
+        ([0.92, 0.94, 0.95, 0.81, 0.82, 0.86], [0.96, 0.91, 0.90, 0.85, 0.81, 0.80], 0.7218614718614719, 0.5625),
+    ],
+)
+def test_picais_permutations_ask_of_two_groups_what_ours_ask_of_pairs(
+    baseline: list[float], alternative: list[float], published: float, paired: float
+) -> None:
+    # picai_eval's test_statistical_helper: all ways to deal the values out, one-sided, by the share of ordered pairs
+    values, found = baseline + alternative, order(baseline, alternative)
+    dealt = [
+        order([values[i] for i in chosen], [v for i, v in enumerate(values) if i not in chosen])
+        for chosen in combinations(range(len(values)), len(baseline))
+    ]
+    assert np.mean(np.asarray(dealt) >= found - 1e-9) == pytest.approx(published)
+    assert statistics.paired_difference(alternative, baseline).p == pytest.approx(paired)
 
 
 def test_holm_is_that_computed_by_hand() -> None:
