@@ -42,6 +42,9 @@ Without `--metrics`: Dice, HD95 and ASSD, and NSD when a tolerance is given. Gro
 - Voxels that the reference gives to a label of role ignore take no part.
 - Intervals: bootstrap over patients, 2000 resamples, BCa for means and percentile for medians; none under 10
   patients, a note under 50.
+- Differences (`autoseg compare`): Wilcoxon's signed-rank test of the patients' mean differences; under 20 patients the
+  exact test of the mean over all flips of the patients' signs, which needs six patients to fall below 0.05. p-values
+  are two-sided and corrected by Holm.
 
 ## Definitions
 """
@@ -70,10 +73,47 @@ false lesions, too.
 Two concentric balls of 20 and 22 mm on a grid of 5 x 0.7 x 0.7 mm: NSD at 1 mm is 0.509 for surface-distance and
 for our `nsd`, 0.552 for MONAI, MetricsReloaded and our `nsd_voxel`. A slab over a corner of a 4 x 4 table: HD95 is
 2.473 for panoptica (our `hd95_pooled`; medpy pools, too), 2.591 for our `hd95`, the larger direction. panoptica's
-ASSD is our MASD. These numbers and more are tests in `tests/imaging/test_metric_oracles.py`;
-`tests/imaging/test_metric_peers.py` compares with surface-distance and SimpleITK on random masks. Figures of
-Metrics Reloaded for measures that are not among ours (boundary IoU, MCC, kappa, net benefit, expected cost) are
-left out.
+ASSD is our MASD. Of a lesion that two candidates reach, PI-CAI counts the second neither as found nor as false; ours
+counts it as false. picai_eval's permutation test deals values out between two groups, one-sided; ours flips the signs
+of pairs, two-sided. Of two empty masks surface-distance says that they are infinitely far apart, and ours nothing.
+
+## Numbers that hold them
+
+What other programs publish in their tests and papers, and the tests (under `tests/`) in which ours give the same.
+In `imaging/test_metric_oracles.py` and, of the first three, also in `imaging/test_metrics.py`:
+
+- surface-distance: voxels and pixels two apart, half-spaces (HD, HD95, NSD, mean distances, overlaps, Dice, lengths).
+- Metrics Reloaded: squares (TP, FP, FN, TN, HD, MASD, ASSD, NSD), far pixel (HD, HD95), cross (Dice, IoU, ASSD, MASD,
+  NSD), F1, PPV, NPV and sensitivity of rows of voxels.
+- MONAI: balls (HD one way and both ways, percentiles, ASSD), surface Dice in closed form.
+- panoptica: 4 x 4 tables (Dice, RVD, ASSD, HD, HD95, clDice).
+- picai_eval: ten cases (IoU of every pair, TP, FP, FN), rebuilt from the overlaps that it names.
+- MIST and BraTS: lesion F1, lesion-wise Dice, empty cases.
+
+Elsewhere:
+
+- `imaging/test_lesions.py`: panoptica's rectangle (SQ, PQ, Dice), Metrics Reloaded's panoptic quality and clDice of its
+  hook and vessels, MIST's penalties.
+- `imaging/test_metrics.py`: cubes by brute force, concentric balls at 2, 1 and 0.5 mm.
+- `imaging/test_metric_laws.py`: what swaps, margins, spacing and unions change and what not.
+- `core/test_statistics.py`: p-values of picai_eval's permutation test.
+
+`imaging/test_metric_peers.py` compares with surface-distance and SimpleITK on random masks.
+
+## Left out
+
+Their published figures are no tests, as nothing here computes them:
+
+- Accuracy, specificity, negative predictive value and the count of true negatives: they say how much background the
+  image holds, and a wider margin improves them. The tests get NPV and true negatives as precision and hits of the
+  background.
+- Matthews' correlation, Cohen's kappa, balanced accuracy, Youden's index, likelihood ratios: true negatives again;
+  measures of a classification.
+- Net benefit and expected cost: they need a price for either error, which only the use can set.
+- Boundary IoU: with NSD (a tolerance in mm) and HD95 it would be a third opinion on boundaries, in voxels.
+- Distance of centres (panoptica): volume difference and ASSD say more of a segmentation; a detection is judged by
+  pairs.
+- Average precision and AUROC (PI-CAI): they rank lesions and cases by confidence, and a label map has none.
 """
 
 
