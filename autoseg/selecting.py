@@ -22,18 +22,20 @@ POSTPROCESSING_SHARE = 0.02
 """Of a job's time that comparing postprocessings may take."""
 
 
-def select(job: Job, results: Sequence[NetworkResult]) -> Selection:
+def select(job: Job, results: Sequence[NetworkResult], wanted: Sequence[str]) -> Selection:
     """Choose by the out-of-fold scores of `results`, write it into `selection.json` and into the model.
 
-    Ensembles for whose predictions there is no time are left out, and it is said. A stage before a cascade is a
-    candidate like any other.
+    Configurations `wanted` that are not trained in all folds, and ensembles for whose predictions there is no time, are
+    left out, and it is said. A stage before a cascade is a candidate like any other.
     """
     workspace = job.workspace
     planned: list[str] = [configuration.name for configuration in read_plan(workspace.plan).configurations]
-    trained, folds = _complete(results)
+    trained, folds, unfinished = complete_configurations(results, wanted)
     names = sorted(trained, key=planned.index)  # of equals, the one that the planner puts first is the simpler
     left_s = _left_seconds(job, results)
-    candidates, left_out = list(names), []
+    candidates, left_out = list(names), list(unfinished)
+    if unfinished:
+        say(f"not compared, as not trained in fold {', '.join(map(str, folds))}: {', '.join(unfinished)}")
     for members in _ensembles(job, names):
         name, needed_s = (
             JOINED.join(members),
@@ -87,13 +89,16 @@ def _finish(job: Job, choice: Choice, folds: Sequence[int], rest: tuple[float | 
     return selection
 
 
-def _complete(results: Sequence[NetworkResult]) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Return the configurations that were trained on the same folds as the first, and those folds."""
+def complete_configurations(
+    results: Sequence[NetworkResult], wanted: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[int, ...], tuple[str, ...]]:
+    """Return the configurations trained on the same folds as the first, those folds, and the others among `wanted`."""
     folds: dict[str, list[int]] = {}
     for result in results:
         folds.setdefault(result.configuration, []).append(result.fold)
     first = next(iter(folds.values()))
-    return tuple(name for name, trained in folds.items() if trained == first), tuple(first)
+    complete = tuple(name for name, trained in folds.items() if trained == first)
+    return complete, tuple(first), tuple(name for name in dict.fromkeys((*folds, *wanted)) if name not in complete)
 
 
 def _ensembles(job: Job, names: Sequence[str]) -> tuple[tuple[str, ...], ...]:

@@ -10,6 +10,7 @@ from autoseg.core.records import write_record
 from autoseg.core.workspace import Workspace
 from autoseg.datasets.dataset import Fold, Folds
 from autoseg.options import ChosenBudget
+from autoseg.selecting import complete_configurations
 from autoseg.trainings import (
     Job,
     NetworkResult,
@@ -121,3 +122,15 @@ def test_a_budget_is_shared_by_all_that_is_trained(tmp_path, wanted, networks):
     write_record(workspace.folds, Folds(because="three", folds=(Fold(train=("a",), validation=("b",)),) * 3))
     folds = (0, 1)
     assert network_count(workspace, wanted, folds) == networks
+
+
+def test_configurations_without_all_folds_are_told_as_left_out():
+    def trained(name, fold):
+        return NetworkResult(
+            configuration=name, fold=fold, steps=9, training_seconds=1.0, validation_cases=1, validation_dice=0.5
+        )
+
+    results = [trained("3d_fullres", 0), trained("3d_fullres", 1), trained("2d", 0)]
+    found = complete_configurations(results, ["2d", "3d_fullres", "3d_lowres"])
+    assert found == (("3d_fullres",), (0, 1), ("2d", "3d_lowres"))
+    assert complete_configurations(results[:2], ["3d_fullres"]) == (("3d_fullres",), (0, 1), ())

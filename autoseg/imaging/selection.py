@@ -20,7 +20,7 @@ class LabelPostprocessing:
 class Selection:
     """What predicts, what is done after it, and the evidence: mean Dice of each candidate out of fold.
 
-    `left_out` names candidates that there was no time to try.
+    `left_out` names candidates that there was no time to try, or to train in all folds.
     """
 
     schema: ClassVar[str] = "autoseg.selection/1"

@@ -7,7 +7,8 @@ from autoseg.reporting.material import Material
 
 _RULE = (
     "Of all candidates the simplest is taken whose mean Dice over unseen cases is within one standard error of the best"
-    " one's; the error is that of the difference, over patients."
+    " one's; the error is that of the difference, over patients. A structure that a candidate rightly leaves out counts"
+    " as 1 where another candidate makes it up; cases in which no reference and no candidate has it are left out."
 )
 
 
@@ -16,7 +17,8 @@ def selection_section(material: Material) -> str:
     found = material.selection
     if found is None:
         return ""
-    left_out = f"Not tried, for lack of time: {', '.join(found.left_out)}." if found.left_out else ""
+    names = ", ".join(found.left_out)
+    left_out = f"Not compared, for lack of time or of trained folds: {names}." if names else ""
     return section(
         "selection",
         "Selection",
@@ -32,7 +34,9 @@ def _postprocessing(each: LabelPostprocessing) -> str:
 
 
 def _sentence(choice: Choice) -> str:
-    return f"Chosen: {choice.chosen}, {choice.because} ({choice.n_cases} cases of {choice.n_patients} patients)."
+    left_out = f"; {choice.n_left_out} more say nothing" if choice.n_left_out else ""
+    cases = f"{choice.n_cases} cases of {choice.n_patients} patients{left_out}"
+    return f"Chosen: {choice.chosen}, {choice.because} ({cases})."
 
 
 def _candidates(choice: Choice) -> str:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -47,21 +48,22 @@ def choose_configurations(workspace: Workspace, names: Sequence[str], folds: Seq
         AutosegError: a candidate has no scores for one of the folds.
 
     """
-    by_case: list[dict[str, float | None]] = []
+    by_case: list[dict[str, tuple[float | None, ...]]] = []
     patients: dict[str, str] = {}
     for name in names:
-        found: dict[str, float | None] = {}
+        found: dict[str, tuple[float | None, ...]] = {}
         for fold in folds:
             scores = read_record(workspace.validation(name, fold) / "scores.json", Scores)
-            found |= {case.case: dice for case, dice in zip(scores.cases, scores.per_case(), strict=True)}
+            found |= {case.case: tuple(label.dice for label in case.labels) for case in scores.cases}
             patients |= {case.case: case.patient for case in scores.cases}
         by_case.append(found)
-    cases = sorted(patients)
+    cases = [case for case in sorted(patients) if all(case in found for found in by_case)]
     candidates = [
-        Candidate(name=name, cost=1 + name.count(JOINED), scores=tuple(found.get(case) for case in cases))
+        Candidate(name=name, cost=1 + name.count(JOINED), scores=tuple(found[case] for case in cases))
         for name, found in zip(names, by_case, strict=True)
     ]
-    return choose_simplest(candidates, [patients[case] for case in cases])
+    choice = choose_simplest(candidates, [patients[case] for case in cases])
+    return replace(choice, n_left_out=choice.n_left_out + len(patients) - len(cases))
 
 
 def choose_postprocessing(
@@ -115,7 +117,7 @@ def _choose_change(label: Label, parts: Sequence[Parts], patients: Sequence[str]
     changes = changes_to_try(parts, (label.values[0],))
     tried = [(AS_IT_IS, 0, None), *((str(change), 1, change) for change in changes)]
     candidates = [
-        Candidate(name=words, cost=cost, scores=tuple(part.dice(change) for part in parts))
+        Candidate(name=words, cost=cost, scores=tuple((part.dice(change),) for part in parts))
         for words, cost, change in tried
     ]
     choice = choose_simplest(candidates, patients)

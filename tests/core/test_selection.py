@@ -7,7 +7,9 @@ from autoseg.core.selection import Candidate, choose_simplest
 
 
 def candidate(name, cost, *scores):
-    return Candidate(name=name, cost=cost, scores=tuple(scores))
+    """Return a candidate with a score for each case, or with a tuple of one for each label of a case."""
+    rows = tuple(score if isinstance(score, tuple) else (score,) for score in scores)
+    return Candidate(name=name, cost=cost, scores=rows)
 
 
 def patients(count):
@@ -43,18 +45,36 @@ def test_cases_of_one_patient_are_one_voice():
     assert together.n_patients == 3
 
 
-def test_cases_without_a_score_are_left_out_for_all():
-    simple = candidate("simple", 1, None, 0.7, 0.6, 0.5)
-    better = candidate("better", 2, 0.9, 0.8, 0.7, None)
-    choice = choose_simplest([simple, better], patients(4))
-    assert choice.n_cases == 2
-    assert choice.chosen == "simple"
-    assert "too few" in choice.because
+def test_who_is_rightly_silent_scores_one_where_another_made_something_up():
+    silent = candidate("silent", 2, None, None, 0.7, 0.6)
+    inventing = candidate("inventing", 1, 0.0, 0.0, 0.7, 0.6)
+    choice = choose_simplest([inventing, silent], patients(4))
+    assert choice.chosen == "silent"
+    assert (choice.n_cases, choice.n_left_out) == (4, 0)
+    means = {found.name: found.mean for found in choice.candidates}
+    assert means == {"silent": pytest.approx(3.3 / 4), "inventing": pytest.approx(1.3 / 4)}
 
 
-def test_without_any_common_case_the_simplest():
-    choice = choose_simplest([candidate("b", 2, None), candidate("a", 1, 0.5)], ["p"])
-    assert (choice.chosen, choice.n_cases) == ("a", 0)
+def test_cases_without_a_score_for_any_candidate_are_left_out_and_counted():
+    simple = candidate("simple", 1, None, 0.7, 0.6, 0.5, None)
+    better = candidate("better", 2, None, 0.8, 0.7, 0.6, None)
+    choice = choose_simplest([simple, better], patients(5))
+    assert (choice.n_cases, choice.n_patients, choice.n_left_out) == (3, 3, 2)
+    assert choice.chosen == "better"
+
+
+def test_all_candidates_are_averaged_over_the_same_labels():
+    # the second label is on neither side of one and made up by the other: 1 and 0, not left out and 0
+    silent = candidate("silent", 1, (0.6, None), (0.6, None), (0.6, None))
+    inventing = candidate("inventing", 2, (0.8, 0.0), (0.8, 0.0), (0.8, 0.0))
+    means = {found.name: found.mean for found in choose_simplest([silent, inventing], patients(3)).candidates}
+    assert means == {"silent": pytest.approx(0.8), "inventing": pytest.approx(0.4)}
+
+
+def test_without_any_case_that_counts_the_simplest():
+    choice = choose_simplest([candidate("b", 2, None), candidate("a", 1, None)], ["p"])
+    assert (choice.chosen, choice.n_cases, choice.n_left_out) == ("a", 0, 1)
+    assert "no case" in choice.because
 
 
 def test_of_equal_cost_the_first():

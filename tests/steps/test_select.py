@@ -79,6 +79,31 @@ def test_stray_parts_are_removed_where_that_helps_every_time(workspace):
     assert (second.change, second.choice.chosen) == (None, AS_IT_IS)  # on neither side: no case says anything
 
 
+def test_specks_where_nothing_should_be_are_removed(tmp_path):
+    names = tuple(f"case_{index:02}" for index in range(20))
+    made = Workspace(tmp_path / "lesions.autoseg")
+    for index, name in enumerate(names):
+        lesion = liver() if index % 2 else np.zeros(SHAPE, np.uint8)
+        found = lesion.copy()
+        if not index % 2:
+            found[11, 19, 15] = 1  # a speck in a healthy case
+        save(tmp_path / "data" / f"{name}.nii.gz", np.zeros(SHAPE, np.float32))
+        save(tmp_path / "data" / f"{name}_seg.nii.gz", lesion)
+        save(made.validation("2d", 0) / f"{name}.nii.gz", found)
+    cases = tuple(Case(name=n, images=(f"{n}.nii.gz",), references=(f"{n}_seg.nii.gz",), group=n) for n in names)
+    write_record(made.dataset, a_dataset(tmp_path / "data", cases, LABELS, name="lesions"))
+    write_record(made.fingerprint, fingerprint(names, 3))
+    write_record(made.plan, make_plan(fingerprint(names, 3), RECIPES["auto"], Budget(steps=10)))
+    write_record(made.folds, Folds(because="one", folds=(Fold(train=(), validation=names),)))
+    score_validation(made, "2d", 0)
+    lesions, absent = choose_postprocessing(made, "2d", [0], None)
+    assert lesions.change is not None
+    assert lesions.change.kind == "remove-small"
+    assert {each.name: each.mean for each in lesions.choice.candidates}[AS_IT_IS] == pytest.approx(0.5)
+    assert (lesions.choice.n_cases, lesions.choice.n_left_out) == (20, 0)
+    assert (absent.change, absent.choice.n_cases, absent.choice.n_left_out) == (None, 0, 20)
+
+
 def test_without_time_nothing_is_chosen(workspace):
     assert choose_postprocessing(workspace, "2d", [0], time.monotonic() - 1) is None
 
@@ -91,13 +116,15 @@ def test_what_was_chosen_is_in_the_report(workspace):
         postprocessing=choose_postprocessing(workspace, "3d_fullres", [0, 1], None),
         left_out=("2d+3d_fullres",),
     )
+    assert selection.postprocessing[1].choice.n_left_out == 6
     write_record(workspace.selection, selection)
     assert read_record(workspace.selection, Selection) == selection
     html = selection_section(gather(workspace))
     assert "Chosen: 3d_fullres" in html
     assert "Postprocessing of liver &amp; &lt;b&gt;" in html
     assert "largest part" in html
-    assert "Not tried, for lack of time: 2d+3d_fullres." in html
+    assert "(0 cases of 0 patients; 6 more say nothing)" in html
+    assert "Not compared, for lack of time or of trained folds: 2d+3d_fullres." in html
 
 
 def test_ensembles_are_all_sets_that_make_sense():
