@@ -41,15 +41,18 @@ def plan_and_train(folder: Path | str, **options: "Unpack[PlanAndTrainKeywords]"
     return run(Path(folder), PlanAndTrainOptions(**options), Options())
 
 
-def load_model(path: Path | str, device: "Device" = "auto", preset: "PresetName" = "default") -> "Model":
+def load_model(
+    path: Path | str, device: "Device" = "auto", preset: "PresetName" = "default", max_ram: str = "auto"
+) -> "Model":
     """Load the model that `path` (a workspace or its `model` folder) holds, ready to predict arrays.
 
-    `preset` is "fast", "default" or "best".
+    `preset` is "fast", "default" or "best"; `max_ram`, such as "4GiB", is what this process may hold while it predicts
+    on the CPU, by default three quarters of what is free.
 
     Raises:
-        AutosegError: no model there, a damaged one, or a device this machine has not.
+        AutosegError: no model there, a damaged one, a device this machine has not, or `max_ram` is no amount.
 
     """
     from autoseg.model import open_model
 
-    return open_model(Path(path), device, preset)
+    return open_model(Path(path), device, preset, max_ram)

@@ -6,11 +6,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from autoseg.core.errors import AutosegError
 from autoseg.imaging.arrays import as_channels
 from autoseg.learning.ensemble import Sink
 from autoseg.learning.inference import LabelMap, PreparedCase, Segmenter
@@ -18,8 +19,12 @@ from autoseg.learning.machine import choose_device
 from autoseg.learning.model_files import load_networks, plan_outputs
 from autoseg.learning.presets import PresetName, ready_model
 from autoseg.learning.trust import Trust, load_trust
-from autoseg.options import Device
+from autoseg.options import Device, parse_bytes
+from autoseg.predicting.costs import default_ceiling_bytes, resident_bytes
 from planners.plan import Plan
+
+Case = tuple[NDArray[Any], Sequence[float]]
+"""An array and the spacing of its voxels in mm."""
 
 _AHEAD = 2
 """Cases prepared while one is predicted: enough to keep the device busy, little to hold."""
@@ -27,10 +32,15 @@ _AHEAD = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A model on its device; calls share nothing that changes, so threads may use one model."""
+    """A model on its device; calls share nothing that changes, so threads may use one model.
+
+    `max_ram_bytes` is the memory that the process may hold while it predicts, the arrays given included; None for three
+    quarters of what is free at each call.
+    """
 
     segmenter: Segmenter
     trust: Trust = field(default_factory=Trust)
+    max_ram_bytes: int | None = None
 
     @property
     def plan(self) -> Plan:
@@ -88,11 +98,29 @@ class Model:
             _, planes, rows, _ = block.shape
             inside[:, plane : plane + planes, row : row + rows] = block
 
-        self.segmenter.segment(prepared, Sink(take=take, temperatures=self.trust.temperatures))
+        self._limited().segment(prepared, Sink(take=take, temperatures=self.trust.temperatures))
         return result[:, 0] if len(spacing_mm) == 2 else result
 
-    def predict_iter(self, cases: Iterable[tuple[NDArray[Any], Sequence[float]]]) -> Iterator[LabelMap]:
-        """Yield the label map of each (array, spacing_mm), in order; a few cases are prepared ahead in a thread."""
+    @overload
+    def predict_iter(self, cases: Iterable[Case], on_error: Literal["raise"] = "raise") -> Iterator[LabelMap]: ...
+
+    @overload
+    def predict_iter(self, cases: Iterable[Case], on_error: Literal["yield"]) -> Iterator[LabelMap | AutosegError]: ...
+
+    def predict_iter(
+        self, cases: Iterable[Case], on_error: Literal["raise", "yield"] = "raise"
+    ) -> Iterator[LabelMap | AutosegError]:
+        """Yield the label map of each (array, spacing_mm), in order; a few cases are prepared ahead in a thread.
+
+        Args:
+            cases: arrays with the spacing of their voxels, as for `predict`.
+            on_error: "raise" ends at the first case that cannot be predicted; "yield" gives its error in the place of
+                its label map and goes on with the next one.
+
+        Raises:
+            AutosegError: as `predict`, unless errors are to be yielded.
+
+        """
         source, waiting = iter(cases), deque[tuple[Future[PreparedCase], int]]()
         with ThreadPoolExecutor(1) as executor:
             while True:
@@ -101,7 +129,13 @@ class Model:
                 if not waiting:
                     return
                 prepared, dimensions = waiting.popleft()
-                yield self._finish(prepared.result(), dimensions)
+                try:
+                    found: LabelMap | AutosegError = self._finish(prepared.result(), dimensions)
+                except AutosegError as error:
+                    if on_error == "raise":
+                        raise
+                    found = error
+                yield found
 
     def _prepare(self, array: NDArray[Any], spacing_mm: Sequence[float]) -> PreparedCase:
         spacing = tuple(float(s) for s in spacing_mm)
@@ -110,16 +144,23 @@ class Model:
         return self.segmenter.prepare(image, (padded[0], padded[1], padded[2]))
 
     def _finish(self, prepared: PreparedCase, dimensions: int) -> LabelMap:
-        labels = self.segmenter.segment(prepared)
+        labels = self._limited().segment(prepared)
         return labels[0] if dimensions == 2 else labels
 
+    def _limited(self) -> Segmenter:
+        """Return the segmenter with the ceiling of this call; on other devices than the CPU it has its own."""
+        if self.segmenter.members[0].predictor.device.type != "cpu":
+            return self.segmenter
+        return self.segmenter.limited(self.max_ram_bytes or default_ceiling_bytes(), resident_bytes())
 
-def open_model(path: Path, device: Device, preset: PresetName = "default") -> Model:
-    """Return the model that `path` is or holds, on `device`, ready to predict with a preset.
+
+def open_model(path: Path, device: Device, preset: PresetName = "default", max_ram: str = "auto") -> Model:
+    """Return the model that `path` is or holds, on `device`, ready to predict with a preset within `max_ram`.
 
     Raises:
-        AutosegError: no model there, a damaged one, or a device this machine has not.
+        AutosegError: no model there, a damaged one, a device this machine has not, or `max_ram` is no amount.
 
     """
+    ceiling = parse_bytes(max_ram)
     loaded = load_networks(path, choose_device(device))
-    return Model(segmenter=ready_model(loaded, preset), trust=load_trust(path, loaded))
+    return Model(segmenter=ready_model(loaded, preset), trust=load_trust(path, loaded), max_ram_bytes=ceiling)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import autoseg
-from autoseg.core.errors import AutosegError
+from autoseg.core.errors import AutosegError, ResourceError
 from tests.steps.test_predict import make_model
 
 
@@ -105,3 +105,29 @@ def test_what_does_not_fit_is_an_error(model, array, spacing_mm, message):
 def test_a_folder_without_a_model_is_an_error(tmp_path: Path):
     with pytest.raises(AutosegError, match="no trained model here"):
         autoseg.load_model(tmp_path)
+
+
+def test_a_case_that_cannot_be_predicted_ends_the_others_only_when_asked(model):
+    cases = [
+        (np.ones((4, 9, 8)), SPACING_MM),
+        (np.full((4, 9, 8), np.nan), SPACING_MM),
+        (np.ones((5, 9, 8)), SPACING_MM),
+    ]
+    first, second, third = model.predict_iter(iter(cases), on_error="yield")
+    assert (first.shape, third.shape) == ((4, 9, 8), (5, 9, 8))
+    assert isinstance(second, AutosegError)
+    found = model.predict_iter(iter(cases))
+    assert next(found).shape == (4, 9, 8)
+    with pytest.raises(AutosegError, match="not all finite"):
+        next(found)
+
+
+def test_labels_within_a_ceiling_are_the_same_and_too_low_a_ceiling_is_an_error(tmp_path):
+    folder = make_model(tmp_path, random=True)
+    image = np.random.default_rng(0).random((16, 24, 24))
+    free = autoseg.load_model(folder, device="cpu").predict(image, SPACING_MM)
+    np.testing.assert_array_equal(
+        autoseg.load_model(folder, device="cpu", max_ram="16GiB").predict(image, SPACING_MM), free
+    )
+    with pytest.raises(ResourceError):
+        autoseg.load_model(folder, device="cpu", max_ram="1MB").predict(image, SPACING_MM)

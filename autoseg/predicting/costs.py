@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from autoseg.core.errors import AutosegError
+from autoseg.core.runtime import free_memory_bytes
 from autoseg.datasets.inputs import InputCase
 from autoseg.imaging.read import read_header
 from autoseg.imaging.resampling import new_shape
@@ -17,6 +18,9 @@ from autoseg.imaging.volume import Volume
 from autoseg.learning.inference import PreparedCase, Segmenter
 from autoseg.learning.model_files import plan_inputs
 from planners.plan import Configuration, Plan
+
+FREE_MEMORY_SHARE = 0.75
+"""Of the memory that is free when prediction starts: other programs want some too."""
 
 _FLOAT_BYTES = 4
 _READING_COPIES = 1.5
@@ -43,6 +47,11 @@ def resident_bytes() -> int:
     except OSError:
         return peak_memory_bytes()
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def default_ceiling_bytes() -> int:
+    """Return what this process may hold where nobody said: what it holds, and three quarters of what is free."""
+    return resident_bytes() + int(FREE_MEMORY_SHARE * free_memory_bytes())
 
 
 def base_bytes() -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from autoseg.core.errors import AutosegError, PartialError
 from autoseg.core.files import sweep_temporaries, write_text
 from autoseg.core.records import read_record, write_record
-from autoseg.core.runtime import digest_bytes, free_memory_bytes, say
+from autoseg.core.runtime import digest_bytes, say
 from autoseg.core.selection import JOINED
 from autoseg.core.workspace import Workspace
 from autoseg.datasets.dataset import Dataset, Folds
@@ -21,16 +21,13 @@ from autoseg.learning.nnunet_folder import is_nnunet
 from autoseg.learning.presets import PresetName, ready_model
 from autoseg.learning.trust import load_trust
 from autoseg.predicting.cases import Job, Outcome
-from autoseg.predicting.costs import resident_bytes
+from autoseg.predicting.costs import default_ceiling_bytes
 from autoseg.predicting.files import refuse_overwriting, remove_others
 from autoseg.predicting.line import predict_cases
 from autoseg.predicting.observing import look_at, look_lines
 from autoseg.predicting.output import Format
 from autoseg.predicting.records import PredictionRecord, measurements_csv
 from planners.plan import Plan
-
-FREE_MEMORY_SHARE = 0.75
-"""Of the memory that is free when prediction starts: other programs want some too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +80,7 @@ def predict(options: PredictOptions) -> PredictionRecord:
         reading=options.reading,
         probabilities=options.probabilities,
         strict=options.strict,
-        max_ram_bytes=options.max_ram_bytes or _default_ceiling_bytes(),
+        max_ram_bytes=options.max_ram_bytes or default_ceiling_bytes(),
         trust=trust,
         trained_on=frozenset() if is_nnunet(options.model) else read_training_cases(find_model(options.model)),
     )
@@ -146,7 +143,7 @@ def predict_validation(workspace: Workspace, configuration: str, fold: int, devi
         segmenter=segmenter,
         digest=_digest_with(" ".join(weights), segmenter),
         output=output,
-        max_ram_bytes=_default_ceiling_bytes(),
+        max_ram_bytes=default_ceiling_bytes(),
         reading=dataset.reading,
         observations=True,
     )
@@ -160,10 +157,6 @@ def _with_stages_before(plan: Plan, configuration: str) -> tuple[str, ...]:
     """Return a configuration and, in a cascade, those whose label maps it needs."""
     previous = plan.configuration(configuration).previous
     return (configuration,) if previous is None else (configuration, *_with_stages_before(plan, previous))
-
-
-def _default_ceiling_bytes() -> int:
-    return resident_bytes() + int(FREE_MEMORY_SHARE * free_memory_bytes())
 
 
 def _refuse_failures(outcome: Outcome, total: int, output: Path) -> None:
