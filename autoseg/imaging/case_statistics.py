@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Integer
-from scipy import ndimage
 
 from autoseg.imaging.components import connected_components
 
@@ -52,6 +51,8 @@ def structure_statistics(
     label_map: Integer[np.ndarray, "z y x"], values: Sequence[Sequence[int]], spacing_mm: SpacingMm
 ) -> tuple[StructureStatistics, ...]:
     """Return how each structure looks that has one of its `values` in the label map (z, y, x)."""
+    from scipy import ndimage  # takes a while to load: prediction begins before
+
     boxes = ndimage.find_objects(label_map.astype(np.int32, copy=False))
     found = []
     for own in values:
@@ -72,6 +73,8 @@ _NOTHING = StructureStatistics(voxels=0, volume_mm3=0.0, components=0, largest_v
 def _structure(
     mask: Bool[np.ndarray, "z y x"], box: Sequence[slice], shape: Sequence[int], spacing_mm: SpacingMm
 ) -> StructureStatistics:
+    from scipy import ndimage
+
     voxels = int(np.count_nonzero(mask))
     sizes = connected_components(mask).sizes_voxels
     inside = ndimage.binary_erosion(mask)  # beyond the box there is nothing of the structure
