@@ -4,6 +4,7 @@ Every check runs even when one before it failed; the exit code says whether all 
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -16,13 +17,14 @@ SCRIPTS = Path(sys.executable).parent
 def commands(datasets: Path | None, *, quick: bool) -> list[tuple[str, list[str]]]:
     """Return (name, command) of each check."""
     python = sys.executable
+    side_by_side = ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadfile"]  # a file's fixtures are made once
     data = [f"--datasets={datasets}"] if datasets else []  # with a space, pytest takes DIR for a folder of tests
     checks = [
         ("style", [str(SCRIPTS / "ruff"), "check", "."]),
         ("format", [str(SCRIPTS / "ruff"), "format", "--check", "."]),
         ("layers", [str(SCRIPTS / "lint-imports")]),
         ("types", [str(SCRIPTS / "mypy")]),
-        ("tests", [python, "-m", "pytest", "-q", "--cov", "--cov-report=", *data]),
+        ("tests", [python, "-m", "pytest", "-q", *side_by_side, "--cov", "--cov-report=", *data]),
         ("coverage", [python, "-m", "coverage", "report"]),
         ("coverage of planners", [python, "-m", "coverage", "report", "--include=planners/*", "--fail-under=100"]),
     ]

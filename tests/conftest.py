@@ -1,10 +1,15 @@
 """Options, fixtures and skips that all tests share."""
 
+import os
 import signal
 from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
+
+# Test processes side by side: as many threads each as cores would wait for one another. Read when libraries are loaded.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Types and shapes of these packages are checked at every call, in tests alone (design rule 7); an int may stand for a
 # float (PEP 484). This file is loaded before any test imports them.
