@@ -22,7 +22,7 @@ from autoseg.core.runtime import logged_step
 from autoseg.core.scores import Scores
 from autoseg.core.selection import JOINED
 from autoseg.core.starts import START_NAME, StartNetwork, StartRecord, start_folder
-from autoseg.core.workspace import Workspace
+from autoseg.core.workspace import Workspace, seed_of
 from autoseg.groundwork import chosen_configurations, forget_stop
 from autoseg.imaging.selection import Selection
 from autoseg.learning.machine import choose_device
@@ -81,7 +81,7 @@ def train_more(workspace: Workspace, options: TrainCommand) -> Continuation:
     before = _finished(folder, name, options.fold)
     device = choose_device(options.device)
     forget_stop(workspace)
-    history = _history(folder)
+    history, seed = _history(folder), seed_of(workspace, options.seed)
     side = Workspace(folder / "more", shared=workspace.root)
     _forget_if_kept(side, before)
     _prepare(workspace, side, before, budget)
@@ -91,7 +91,7 @@ def train_more(workspace: Workspace, options: TrainCommand) -> Continuation:
         seconds=budget.seconds,
         steps=budget.steps,
         device=device.type,
-        seed=options.seed + len(history.made) + 1,  # other batches than those it has seen
+        seed=seed + len(history.made) + 1,  # other batches than those it has seen
     )
     with logged_step(workspace.run_log, "train more", **asdict(task)):
         trained = train(side, task)
@@ -113,7 +113,7 @@ def train_more(workspace: Workspace, options: TrainCommand) -> Continuation:
     write_record(folder / "more.json", replace(history, made=(*history.made, made)))
     shutil.rmtree(side.root)
     if kept and workspace.selection.exists():
-        _choose_again(workspace, device, options.seed)
+        _choose_again(workspace, device, seed)
     return made
 
 

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from autoseg.core.errors import AutosegError
-from autoseg.core.files import copy_file, sweep_temporaries
+from autoseg.core.files import copy_file, locked, sweep_temporaries
 from autoseg.core.plans import read_plan
 from autoseg.core.provenance import inputs_digest, is_done, mark_done
 from autoseg.core.records import read_record, write_record
@@ -24,6 +24,7 @@ from autoseg.datasets.folds import make_folds
 from autoseg.datasets.inspection import Inspection, refuse_errors
 from autoseg.datasets.options import InspectCommand
 from autoseg.datasets.options import Options as Reading
+from autoseg.datasets.splits import is_split_of
 from autoseg.options import FoldChoice, PlanCommand, choose_budget, describe_seconds
 from autoseg.steps.fingerprint import make_fingerprint
 from autoseg.steps.inspect import inspect
@@ -244,16 +245,34 @@ def folded(workspace: Workspace, choice: FoldChoice, seed: int) -> tuple[int, ..
     if choice.count == 1:
         number = min(SPLITS_OF_MANY, max(SPLITS, len(dataset.cases) // HELD_OUT_OF_MANY))
     inputs = inputs_digest(workspace.dataset, f"{number} {seed}")
-    if not (workspace.folds.exists() and is_done(workspace.provenance, "folds", inputs)):
-        write_record(workspace.folds, make_folds(dataset, number, seed))
-        mark_done(workspace.provenance, "folds", inputs)
+    with locked(workspace.lock("folds")):  # two calls that begin at once have the same split
+        if not (workspace.folds.exists() and is_done(workspace.provenance, "folds", inputs)):
+            write_record(workspace.folds, make_folds(dataset, number, seed))
+            mark_done(workspace.provenance, "folds", inputs)
     folds = read_record(workspace.folds, Folds)
-    wanted = choice.numbers or tuple(range(min(choice.count or 1, len(folds.folds))))
-    if max(wanted) >= len(folds.folds):
+    return _chosen_folds(folds, choice.numbers or tuple(range(min(choice.count or 1, len(folds.folds)))))
+
+
+def fold_as_split(workspace: Workspace, number: int, seed: int) -> tuple[int, ...]:
+    """Return one fold of the split that the workspace has, whoever made it; without one that fits, split by `seed`.
+
+    Networks of two splits must not meet: what one has trained on, the other holds out.
+
+    Raises:
+        AutosegError: as `folded`.
+
+    """
+    folds = read_record(workspace.folds, Folds) if workspace.folds.exists() else None
+    if folds is None or not is_split_of(folds, read_record(workspace.dataset, Dataset)):
+        return folded(workspace, FoldChoice(count=None, numbers=(number,)), seed)
+    return _chosen_folds(folds, (number,))
+
+
+def _chosen_folds(folds: Folds, wanted: tuple[int, ...]) -> tuple[int, ...]:
+    if not 0 <= min(wanted) <= max(wanted) < len(folds.folds):
+        count = len(folds.folds)
         raise AutosegError.at(
-            f"--folds {','.join(map(str, wanted))}",
-            f"there are {len(folds.folds)} folds, numbered from 0",
-            "choose among them",
+            f"fold {','.join(map(str, wanted))}", f"there are {count} folds, numbered from 0", "choose among them"
         )
     say(f"folds: {folds.because}")
     return wanted

@@ -69,8 +69,8 @@ class PlanAndTrainOptions:
     start_from: Annotated[Path | None, Parameter(name="--from")] = None
     """A model to begin with (its labels and channels may be others), or a file with a self-supervised encoder."""
 
-    seed: int = 0
-    """Seed of folds, initial weights, sampling and augmentation."""
+    seed: int | None = None
+    """Seed of folds, initial weights, sampling and augmentation; by default the workspace's, 0 in a new one."""
 
     force: bool = False
     """Make everything anew, also what is finished."""
@@ -87,7 +87,7 @@ class PlanAndTrainKeywords(TypedDict, total=False):
     recipe: str
     steps: int | None
     start_from: Path | None
-    seed: int
+    seed: int | None
     force: bool
 
 
@@ -145,8 +145,8 @@ class TrainCommand:
     start_from: Annotated[Path | None, Parameter(name="--from")] = None
     """A model to begin with, or a file with an encoder; the plan is made anew for it."""
 
-    seed: int = 0
-    """Seed of initial weights, sampling and augmentation."""
+    seed: int | None = None
+    """Seed of initial weights, sampling and augmentation; by default the workspace's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

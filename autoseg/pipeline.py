@@ -8,7 +8,7 @@ from autoseg.core.files import locked, sweep_temporaries
 from autoseg.core.ledger import Ledger
 from autoseg.core.runtime import logged_step, say
 from autoseg.core.selection import JOINED
-from autoseg.core.workspace import default_root, open_workspace
+from autoseg.core.workspace import default_root, keep_seed, open_workspace, seed_of
 from autoseg.datasets.inspection import refuse_errors
 from autoseg.datasets.options import Options as Reading
 from autoseg.groundwork import (
@@ -23,6 +23,7 @@ from autoseg.groundwork import (
     say_if_too_short,
 )
 from autoseg.learning.machine import choose_device
+from autoseg.learning.measured import machine_of
 from autoseg.options import (
     PlanAndTrainOptions,
     choose_budget,
@@ -35,7 +36,6 @@ from autoseg.side_by_side import rounds
 from autoseg.steps.begin import begin
 from autoseg.steps.plan import PlanOptions
 from autoseg.steps.report import report
-from autoseg.steps.train import machine_of
 from autoseg.texts import configuration_text, inspection_text
 from autoseg.together import together
 from autoseg.trainings import (
@@ -89,7 +89,7 @@ def _plan_and_train(job: Job, options: PlanAndTrainOptions, reading: Reading) ->
         say(inspection_text(inspection))
         fingerprinted(workspace)
         wanted = parse_configurations(options.configurations)
-        folds = folded(workspace, parse_folds(options.folds, cascade=CASCADE in wanted), options.seed)
+        folds = folded(workspace, parse_folds(options.folds, cascade=CASCADE in wanted), job.seed)
         networks = network_count(workspace, wanted, folds)
         per_network = share_budget(job.budget.budget, rounds(networks, at_once(job)))
         machine_of(workspace, job.device)
@@ -125,14 +125,16 @@ def _settle(dataset: Path, options: PlanAndTrainOptions, running_seconds: float)
     why = {"cpu": "no CUDA found", "cuda": "found", "mps": "found"}[device.type]
     say(f"device {device.type} ({why if options.device == 'auto' else '--device'})")
     say(f"budget {budget.because}")
-    workspace = open_workspace(options.workspace or default_root(dataset), dataset, options.seed)
+    workspace = open_workspace(options.workspace or default_root(dataset), dataset, options.seed or 0)
     say(f"workspace {workspace.root}")
     forget_stop(workspace)
     sweep_temporaries(workspace.root)
     if options.force:
         forget(workspace)
     ledger = Ledger(workspace.budget, budget.budget.seconds, running_seconds)
-    return Job(workspace=workspace, ledger=ledger, device=device, budget=budget, seed=options.seed)
+    seed = seed_of(workspace, options.seed)
+    keep_seed(workspace, seed)
+    return Job(workspace=workspace, ledger=ledger, device=device, budget=budget, seed=seed)
 
 
 def describe(result: RunResult) -> str:

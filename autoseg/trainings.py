@@ -12,16 +12,23 @@ from autoseg.core.provenance import inputs_digest, is_done, mark_done
 from autoseg.core.records import read_record, write_record
 from autoseg.core.runtime import logged_step, say
 from autoseg.core.scores import Scores
-from autoseg.core.workspace import Workspace
+from autoseg.core.workspace import Workspace, seed_of
 from autoseg.datasets.dataset import Folds
-from autoseg.groundwork import chosen_configurations, folded, forget_stop, forget_training, planned, preprocessed
+from autoseg.groundwork import (
+    chosen_configurations,
+    fold_as_split,
+    forget_stop,
+    forget_training,
+    planned,
+    preprocessed,
+)
 from autoseg.learning.machine import choose_device
+from autoseg.learning.measured import machine_of
 from autoseg.learning.model_files import plan_inputs, plan_outputs
 from autoseg.learning.validation import VALIDATION_SHARE
 from autoseg.learning.workers import ALONE, Workers
 from autoseg.options import (
     ChosenBudget,
-    FoldChoice,
     TrainCommand,
     choose_budget,
     describe_seconds,
@@ -34,7 +41,7 @@ from autoseg.steps.evaluate import score_validation
 from autoseg.steps.plan import PlanOptions
 from autoseg.steps.predict import predict_validation
 from autoseg.steps.select import ensembles_of
-from autoseg.steps.train import TrainingRecord, TrainOptions, machine_of, train, write_model
+from autoseg.steps.train import TrainingRecord, TrainOptions, train, write_model
 from autoseg.together import together
 from planners.fingerprint import Fingerprint
 from planners.plan import Plan
@@ -313,7 +320,8 @@ def _train_one(workspace: Workspace, options: TrainCommand, workers: Workers) ->
     device = choose_device(options.device)
     chosen = choose_budget(options.budget, options.steps, has_gpu=device.type != "cpu")
     say(f"device {device.type}, budget {chosen.because}")
-    folds = folded(workspace, FoldChoice(count=None, numbers=(options.fold,)), options.seed)
+    seed = seed_of(workspace, options.seed)
+    folds = fold_as_split(workspace, options.fold, seed)
     plan = read_plan(workspace.plan)
     if options.start_from is not None:
         begin(workspace, options.start_from, wishes, folds)
@@ -322,7 +330,7 @@ def _train_one(workspace: Workspace, options: TrainCommand, workers: Workers) ->
     wanted = networks_to_train(plan, names, folds, split_count(workspace))
     say_what_comes_before(wanted, names, folds)
     ledger = Ledger(workspace.budget, None, 0.0)  # never saved: a step called by hand is outside any job's time
-    job = Job(workspace=workspace, ledger=ledger, device=device, budget=chosen, seed=options.seed, workers=workers)
+    job = Job(workspace=workspace, ledger=ledger, device=device, budget=chosen, seed=seed, workers=workers)
     forget_stop(workspace)
     sweep_temporaries(workspace.root)
     for name, fold in wanted:

@@ -1,7 +1,7 @@
 """Where everything that a run makes lies: one folder, every path named once."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import ClassVar
@@ -15,7 +15,7 @@ SUFFIX = ".autoseg"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkspaceRecord:
-    """Which dataset a workspace belongs to."""
+    """Which dataset a workspace belongs to, and the seed that its steps take unless they are given another."""
 
     schema: ClassVar[str] = "autoseg.workspace/1"
 
@@ -167,6 +167,18 @@ def open_workspace(root: Path, dataset: Path, seed: int) -> Workspace:
         raise AutosegError.at(root, "not a workspace, and not empty", "give --workspace a new name")
     write_record(workspace.record, WorkspaceRecord(dataset=str(folder), seed=seed))
     return workspace
+
+
+def seed_of(workspace: Workspace, wanted: int | None) -> int:
+    """Return the seed that is wanted, by default the workspace's."""
+    return read_record(workspace.record, WorkspaceRecord).seed if wanted is None else wanted
+
+
+def keep_seed(workspace: Workspace, seed: int) -> None:
+    """Make `seed` the workspace's: what is called on it later goes on with the same."""
+    record = read_record(workspace.record, WorkspaceRecord)
+    if record.seed != seed:
+        write_record(workspace.record, replace(record, seed=seed))
 
 
 def remove_if_empty(workspace: Workspace) -> None:

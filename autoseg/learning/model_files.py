@@ -34,7 +34,8 @@ class NetworkFile:
     """One trained network: its file inside the model folder, and what it scored on its validation cases.
 
     `finished` is False for what a stopped training left: weights that were neither annealed nor validated. `schedule`
-    says in words how the learning rate went and why training ended. `started` is what it began with, None for nothing.
+    says in words how the learning rate went and why training ended. `started` is what it began with, None for nothing;
+    `seed` is what all its draws came from, None where an older version did not say.
     """
 
     configuration: str
@@ -52,6 +53,7 @@ class NetworkFile:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRecord:
     """What a model folder holds, and how it predicts unless it is told otherwise.
+    seed: int | None = None
 
     `configuration` is the one that predicts; where `ensemble` names several, they do, and their probabilities are
     averaged. The networks (folds) of a configuration are averaged as logits. `mirror`: mirrored views are averaged,

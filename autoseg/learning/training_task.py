@@ -24,6 +24,7 @@ class TrainingTask:
     With a `convergence` the validation curve ends the training, after `steps` at the latest. Each worker takes its
     share of every batch, in `parts` one after the other where memory does not hold it at once.
     `beginning` are the weights of another network to begin with; None for weights drawn from the seed.
+    `fold_sha256` is of the cases that it trains on and is judged by.
     """
 
     configuration: Configuration
@@ -41,6 +42,7 @@ class TrainingTask:
     parts: int = 1
     workers: Workers = ALONE
     beginning: Beginning | None = None
+    fold_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,8 @@ from autoseg.learning.evidence import health_task
 from autoseg.learning.feeding import Feeder, FeedOptions, MemorySource, as_they_are
 from autoseg.learning.fine_tuning import beginning_of
 from autoseg.learning.health import look_first
-from autoseg.learning.machine import choose_device, measure_machine, training_dtype
+from autoseg.learning.machine import choose_device, training_dtype
+from autoseg.learning.measured import machine_of, remember_halved
 from autoseg.learning.model_files import (
     MODEL_NAME,
     ModelRecord,
@@ -90,23 +91,10 @@ class TrainingRecord:
     configuration_sha256: str = ""
     """Of the configuration that the network was built from; a plan made anew since then does not describe it."""
     finished: bool = True
+    fold_sha256: str = ""
+    """Of the cases that it trained on and was judged by; a split made anew since then is another one."""
     asked_to_finish: bool = False
     restarts: tuple[Restart, ...] = ()
-
-
-def machine_of(workspace: Workspace, device: torch.device) -> Machine:
-    """Return what this machine can do: measured once per workspace and device, then read."""
-    machine = _measured(workspace, device)
-    if machine is None:
-        with locked(workspace.lock("machine")):  # two that measure at once see half a machine each
-            machine = _measured(workspace, device) or measure_machine(device)
-            write_record(workspace.machine, machine)
-    return machine
-
-
-def _measured(workspace: Workspace, device: torch.device) -> Machine | None:
-    machine = read_record(workspace.machine, Machine) if workspace.machine.exists() else None
-    return machine if machine is not None and machine.device == str(device) else None
 
 
 def train(workspace: Workspace, options: TrainOptions, workers: Workers = ALONE) -> TrainingRecord:
@@ -202,7 +190,7 @@ def _train(workspace: Workspace, options: TrainOptions, workers: Workers) -> Tra
             begin=lambda: look_first(
                 task, source, health_task(feed, read_record(workspace.fingerprint, Fingerprint)), stop
             ),
-            halved=lambda: _remember_halved(workspace, machine, options.configuration),
+            halved=lambda: remember_halved(workspace, machine, options.configuration),
         )
         try:
             result = train_network(task, feeder, hooks)
@@ -213,12 +201,6 @@ def _train(workspace: Workspace, options: TrainOptions, workers: Workers) -> Tra
             say(f"stopped after {result.steps} steps: {_left_behind(workspace)}")
         stop.check()
     return _write(workspace, task, options, result)
-
-
-def _remember_halved(workspace: Workspace, machine: Machine, configuration: str) -> None:
-    halved = tuple(sorted({*machine.halved, configuration}))
-    with locked(workspace.lock("machine")):
-        write_record(workspace.machine, replace(machine, halved=halved))
 
 
 def _write(workspace: Workspace, task: TrainingTask, options: TrainOptions, result: TrainingResult) -> TrainingRecord:
@@ -235,7 +217,7 @@ def _write(workspace: Workspace, task: TrainingTask, options: TrainOptions, resu
     with locked(workspace.lock("model")):  # other folds write theirs, and remove what no record names
         started = None if task.beginning is None else task.beginning.started
         said = schedule_text(task, result) if started is None else f"{started}; {schedule_text(task, result)}"
-        file = replace(save_network(workspace.model, trained), schedule=said, started=started)
+        file = replace(save_network(workspace.model, trained), schedule=said, started=started, seed=task.seed)
         record = _record(task, options, trained, file, result)
         write_record(task.folder / "training.json", record)
         _write_model(workspace, None)
@@ -271,7 +253,7 @@ def write_model(workspace: Workspace, configuration: str | None = None) -> Model
 
 
 def _write_model(workspace: Workspace, configuration: str | None) -> ModelRecord | None:
-    plan = read_plan(workspace.plan)
+    plan, folds = read_plan(workspace.plan), read_record(workspace.folds, Folds)
     records = [
         read_record(path, TrainingRecord)
         for chosen in plan.configurations
@@ -280,7 +262,8 @@ def _write_model(workspace: Workspace, configuration: str | None) -> ModelRecord
     existing = tuple(
         record.network
         for record in records
-        if (workspace.model / record.network.file).is_file() and _fits(record, plan.configuration(record.configuration))
+        if (workspace.model / record.network.file).is_file()
+        and _fits(record, plan.configuration(record.configuration), folds)
     )
     networks = tuple(network for network in existing if network.finished) or existing
     if not networks:
@@ -320,8 +303,12 @@ def _as_chosen_before(workspace: Workspace, model: ModelRecord) -> ModelRecord:
     return replace(before, version=model.version, networks=model.networks)
 
 
-def _fits(record: TrainingRecord, configuration: Configuration) -> bool:
-    return record.configuration_sha256 in {"", digest_bytes(encode(configuration))}
+def _fits(record: TrainingRecord, configuration: Configuration, folds: Folds) -> bool:
+    """Whether a network is of this plan and of this split: what another split trained on, this one may hold out."""
+    fold = folds.folds[record.fold] if record.fold < len(folds.folds) else None
+    return record.configuration_sha256 in {"", digest_bytes(encode(configuration))} and (
+        record.fold_sha256 in {"", digest_bytes(encode(fold))}
+    )
 
 
 def _fold(workspace: Workspace, index: int) -> Fold:
@@ -367,6 +354,7 @@ def _task(workspace: Workspace, plan: Plan, fold: Fold, options: TrainOptions, m
         parts=2 if options.configuration in machine.halved else 1,
         beginning=beginning,
     )
+        fold_sha256=digest_bytes(encode(fold)),
 
 
 def _record(
@@ -387,6 +375,7 @@ def _record(
         network=network,
         configuration_sha256=digest_bytes(encode(task.configuration)),
         finished=result.finished,
+        fold_sha256=task.fold_sha256,
         asked_to_finish=result.annealing is not None and result.annealing.asked,
         restarts=result.restarts,
     )

@@ -6,14 +6,17 @@ from pathlib import Path
 from autoseg.core.records import encode, write_record
 from autoseg.core.runtime import digest_bytes
 from autoseg.core.workspace import Workspace
+from autoseg.datasets.dataset import Fold, Folds
 from autoseg.imaging.changes import Change
 from autoseg.learning.model_files import NetworkFile, load_model_record
 from autoseg.steps.train import TrainingRecord, _as_chosen_before, _fits
 from tests.builders import configuration, stages
 from tests.steps.test_predict import make_model
 
+FOLD = Fold(train=("a",), validation=("b",))
 
-def test_a_plan_made_anew_does_not_describe_networks_of_the_plan_before() -> None:
+
+def test_a_plan_or_a_split_made_anew_does_not_describe_networks_of_the_one_before() -> None:
     planned = configuration(3)
     record = TrainingRecord(
         configuration=planned.name,
@@ -31,9 +34,14 @@ def test_a_plan_made_anew_does_not_describe_networks_of_the_plan_before() -> Non
             configuration=planned.name, fold=0, file="a", sha256="b", steps=1, seconds=1.0, validation_dice=None
         ),
         configuration_sha256=digest_bytes(encode(planned)),
+        fold_sha256=digest_bytes(encode(FOLD)),
     )
-    assert _fits(record, planned)
-    assert not _fits(record, replace(planned, stages=stages(3, 3, features=6)))
+    folds = Folds(because="", folds=(FOLD,))
+    assert _fits(record, planned, folds)
+    assert not _fits(record, replace(planned, stages=stages(3, 3, features=6)), folds)
+    other = replace(FOLD, train=("b",), validation=("a",))
+    assert not _fits(record, planned, replace(folds, folds=(other,)))
+    assert not _fits(record, planned, replace(folds, folds=()))
 
 
 def test_what_was_chosen_for_the_same_networks_is_kept(tmp_path: Path) -> None:
