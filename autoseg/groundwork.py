@@ -20,7 +20,7 @@ from autoseg.core.starts import START_NAME, start_folder
 from autoseg.core.workspace import Workspace, WorkspaceRecord, default_root, open_workspace, remove_if_empty
 from autoseg.datasets.dataset import Dataset, Folds
 from autoseg.datasets.declaration import DECLARATION, propose
-from autoseg.datasets.folds import make_folds
+from autoseg.datasets.folds import make_folds, rare_labels
 from autoseg.datasets.inspection import Inspection, refuse_errors
 from autoseg.datasets.options import InspectCommand
 from autoseg.datasets.options import Options as Reading
@@ -236,18 +236,21 @@ def preprocessed(workspace: Workspace, configuration: str | None) -> Preprocesse
 def folded(workspace: Workspace, choice: FoldChoice, seed: int) -> tuple[int, ...]:
     """Split the cases once and return the numbers of the folds to train.
 
+    They are split anew when the dataset, the number, the seed, or which case holds which label changed.
+
     Raises:
-        AutosegError: a fold number that the split does not have.
+        AutosegError: no fingerprint yet, or a fold number that the split does not have.
 
     """
     dataset = read_record(workspace.dataset, Dataset)
+    rare = rare_labels(read_record(workspace.fingerprint, Fingerprint))
     number = max(SPLITS, choice.count or 0)
     if choice.count == 1:
         number = min(SPLITS_OF_MANY, max(SPLITS, len(dataset.cases) // HELD_OUT_OF_MANY))
-    inputs = inputs_digest(workspace.dataset, f"{number} {seed}")
+    inputs = inputs_digest(workspace.dataset, f"{number} {seed}", *(json.dumps(asdict(label)) for label in rare))
     with locked(workspace.lock("folds")):  # two calls that begin at once have the same split
         if not (workspace.folds.exists() and is_done(workspace.provenance, "folds", inputs)):
-            write_record(workspace.folds, make_folds(dataset, number, seed))
+            write_record(workspace.folds, make_folds(dataset, number, seed, rare=rare))
             mark_done(workspace.provenance, "folds", inputs)
     folds = read_record(workspace.folds, Folds)
     return _chosen_folds(folds, choice.numbers or tuple(range(min(choice.count or 1, len(folds.folds)))))

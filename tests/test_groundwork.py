@@ -1,16 +1,23 @@
 """Steps one by one: what they make, what they skip, what they ask for."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from autoseg import cli
 from autoseg.core.records import read_record, write_record
 from autoseg.core.workspace import Workspace
+from autoseg.datasets.dataset import Folds
 from autoseg.datasets.inspection import Inspection
+from autoseg.groundwork import folded
+from autoseg.options import FoldChoice
+from planners.fingerprint import Label
 from planners.plan import Plan
 from planners.recipe import Machine
+from tests.datasets.test_folds import dataset_of
 from tests.end_to_end.conftest import write_dataset
+from tests.planners.fingerprints import fingerprint
 
 
 @pytest.fixture(scope="module")
@@ -169,3 +176,28 @@ def test_asking_for_a_plan_again_keeps_the_one_that_networks_were_trained_by(wor
     assert workspace.plan.read_bytes() == before
     run(capsys, "plan", workspace.root, "--steps", 8)
     assert workspace.plan.read_bytes() != before
+
+
+def test_folds_are_balanced_by_the_fingerprint_and_split_anew_only_when_the_presence_changed(tmp_path):
+    workspace = Workspace(tmp_path)
+    names = [f"c{i:03d}" for i in range(60)]
+    labels = (Label(name="organ", values=(1,)), Label(name="stone", values=(2,)))
+    measured = replace(fingerprint(cases=60, labels=2), labels=labels)
+    stones = dict.fromkeys(names[3:8], (9, 1))
+    cases = tuple(
+        replace(c, name=n, label_voxels=stones.get(n, (9, 0))) for c, n in zip(measured.cases, names, strict=True)
+    )
+    write_record(workspace.dataset, replace(dataset_of(names), labels=labels))
+    write_record(workspace.fingerprint, replace(measured, cases=cases))
+    assert folded(workspace, FoldChoice(count=1, numbers=()), 0) == (0,)
+    folds = read_record(workspace.folds, Folds)
+    assert [len(set(fold.validation) & set(stones)) for fold in folds.folds] == [1] * 5
+    assert folds.because.endswith("stone (in 5)")
+    write_record(workspace.folds, replace(folds, because="kept"))
+    write_record(workspace.fingerprint, replace(measured, cases=cases, median_relative_size_after_crop=0.5))
+    folded(workspace, FoldChoice(count=1, numbers=()), 0)
+    assert read_record(workspace.folds, Folds).because == "kept"
+    changed = (replace(cases[0], label_voxels=(9, 1)), *cases[1:])
+    write_record(workspace.fingerprint, replace(measured, cases=changed))
+    folded(workspace, FoldChoice(count=1, numbers=()), 0)
+    assert read_record(workspace.folds, Folds).because.endswith("stone (in 6)")
