@@ -24,6 +24,7 @@ from autoseg.groundwork import (
 )
 from autoseg.learning.machine import choose_device
 from autoseg.learning.measured import machine_of
+from autoseg.learning.repeatable import repeatable_if
 from autoseg.options import (
     PlanAndTrainOptions,
     choose_budget,
@@ -31,7 +32,7 @@ from autoseg.options import (
     parse_folds,
     share_budget,
 )
-from autoseg.selecting import select
+from autoseg.selecting import measure_presets_in_time, select
 from autoseg.side_by_side import rounds
 from autoseg.steps.begin import begin
 from autoseg.steps.plan import PlanOptions
@@ -45,6 +46,7 @@ from autoseg.trainings import (
     at_once,
     network_count,
     networks_to_train,
+    say_if_the_clock_decides,
     say_what_comes_before,
     split_count,
     train_networks,
@@ -77,7 +79,7 @@ def plan_and_train(
         StoppedError: a signal asked to leave; the next call goes on from there.
 
     """
-    with together() as workers:
+    with together() as workers, repeatable_if(options.deterministic):
         return _plan_and_train(replace(_settle(dataset, options, running_seconds), workers=workers), options, reading)
 
 
@@ -107,6 +109,7 @@ def _plan_and_train(job: Job, options: PlanAndTrainOptions, reading: Reading) ->
                 preprocessed(workspace, name)
     results = train_networks(job, trainings)
     selection = select(job, [each for each in results if each.configuration in names and each.fold in folds], names)
+    measure_presets_in_time(job, results)
     with logged_step(workspace.run_log, "report"):
         page = report(workspace)
     job.ledger.save()
@@ -125,6 +128,7 @@ def _settle(dataset: Path, options: PlanAndTrainOptions, running_seconds: float)
     why = {"cpu": "no CUDA found", "cuda": "found", "mps": "found"}[device.type]
     say(f"device {device.type} ({why if options.device == 'auto' else '--device'})")
     say(f"budget {budget.because}")
+    say_if_the_clock_decides(budget, deterministic=options.deterministic)
     workspace = open_workspace(options.workspace or default_root(dataset), dataset, options.seed or 0)
     say(f"workspace {workspace.root}")
     forget_stop(workspace)
@@ -134,7 +138,14 @@ def _settle(dataset: Path, options: PlanAndTrainOptions, running_seconds: float)
     ledger = Ledger(workspace.budget, budget.budget.seconds, running_seconds)
     seed = seed_of(workspace, options.seed)
     keep_seed(workspace, seed)
-    return Job(workspace=workspace, ledger=ledger, device=device, budget=budget, seed=seed)
+    return Job(
+        workspace=workspace,
+        ledger=ledger,
+        device=device,
+        budget=budget,
+        seed=seed,
+        deterministic=options.deterministic,
+    )
 
 
 def describe(result: RunResult) -> str:

@@ -9,15 +9,20 @@ from autoseg.core.records import write_record
 from autoseg.core.runtime import logged_step, say
 from autoseg.core.selection import JOINED, Choice
 from autoseg.imaging.selection import Selection
-from autoseg.learning.model_files import choose_prediction
+from autoseg.learning.model_files import choose_prediction, load_model_record
+from autoseg.learning.presets import PRESETS
 from autoseg.options import describe_seconds
+from autoseg.predicting.presets import known_presets
 from autoseg.steps.evaluate import score_validation
 from autoseg.steps.judge import judge, words
 from autoseg.steps.predict import predict_validation
+from autoseg.steps.presets import measure_presets
 from autoseg.steps.select import choose_configurations, choose_postprocessing, ensembles_of
 from autoseg.steps.train import write_model
 from autoseg.trainings import REPORT_S, SAFETY, Job, NetworkResult
 
+_LOADING_S = 3.0
+"""For loading networks once more before presets are measured."""
 POSTPROCESSING_SHARE = 0.02
 """Of a job's time that comparing postprocessings may take."""
 
@@ -87,6 +92,23 @@ def _finish(job: Job, choice: Choice, folds: Sequence[int], rest: tuple[float | 
     for line in words(judged):
         say(line)
     return selection
+
+
+def measure_presets_in_time(job: Job, results: Sequence[NetworkResult]) -> None:
+    """Measure what the presets take and give on a few validation cases, as the time left allows; once a model."""
+    record = load_model_record(job.workspace.model)
+    known = known_presets(job.workspace.model, record.predicting, [network.sha256 for network in record.networks])
+    cases = max((result.validation_cases for result in results), default=0)
+    if known is not None or not cases or not all(network.finished for network in record.networks):
+        return
+    left_s = _left_seconds(job, results)
+    if left_s is not None:  # every preset takes a case about as long as validation does, and loading some more
+        left_s -= _LOADING_S + SAFETY * len(PRESETS) * (job.ledger.validation_seconds or 0.0) / cases
+        if left_s < 0:
+            say("presets not measured: no time is left for it; autoseg show WORKSPACE --measure does")
+            return
+    with logged_step(job.workspace.run_log, "presets"):
+        measure_presets(job.workspace, job.device.type, left_s=left_s)
 
 
 def complete_configurations(

@@ -74,12 +74,15 @@ def measured(workspace: Workspace, dataset: Path) -> PresetsComparison:
         if done.returncode:
             raise AutosegError.at(workspace.root, f"training ended with code {done.returncode}", "mend that first")
     networks = load_model_record(workspace.model).networks
+    measured = measure_presets(workspace, "cpu", CASES)
+    if measured is None:
+        raise AutosegError.at(workspace.root, "nothing was measured", "give it time")
     return PresetsComparison(
         dataset=dataset.name,
         budget=BUDGET,
         steps=sum(network.steps for network in networks),
         training_s=round(sum(network.seconds for network in networks), 1),
-        measured=measure_presets(workspace, "cpu", CASES),
+        measured=measured,
         date=time.strftime("%Y-%m-%d", time.gmtime()),
         commit=this_commit(),
         command="python -m benchmarks.presets --datasets FOLDER",

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from autoseg.core.errors import AutosegError
+from autoseg.core.files import locked
 from autoseg.core.records import read_record, write_record
 from autoseg.core.runtime import progress, say
 from autoseg.core.workspace import Workspace
@@ -16,7 +17,7 @@ from autoseg.datasets.read_case import CaseArrays, read_case
 from autoseg.imaging.scoring import score_case
 from autoseg.learning.inference import Segmenter
 from autoseg.learning.machine import choose_device
-from autoseg.learning.model_files import LoadedModel, load_networks, plan_inputs
+from autoseg.learning.model_files import LoadedModel, companions_written, load_networks, plan_inputs
 from autoseg.learning.presets import PRESETS, ready_model
 from autoseg.learning.source import Tally
 from autoseg.predicting.records import PRESETS_NAME, MeasuredPreset, PresetsRecord
@@ -26,15 +27,19 @@ MOST_CASES = 8
 """Enough to see a difference of presets, which is one of the same cases; more take their time."""
 
 
-def measure_presets(workspace: Workspace, device: str = "auto", most_cases: int = MOST_CASES) -> PresetsRecord:
-    """Predict and score validation cases with every preset; write presets.json into the model folder.
+def measure_presets(
+    workspace: Workspace, device: str = "auto", most_cases: int = MOST_CASES, left_s: float | None = None
+) -> PresetsRecord | None:
+    """Score up to `most_cases` validation cases with every preset; write presets.json into the model folder.
 
-    A case of a fold is predicted by the networks of that fold alone, which have not seen it.
+    A case of a fold is predicted by the networks of that fold alone, which have not seen it. No case is begun that
+    `left_s` seconds do not allow, if the longest before it tells; None, and nothing written, when not one fits.
 
     Raises:
         AutosegError: there is no model, no fold of it has validation cases with a reference, or a case is damaged.
 
     """
+    began, longest = time.monotonic(), 0.0
     model = load_networks(workspace.model, choose_device(device))
     chosen = list(_cases(workspace, model, most_cases))
     if not chosen:
@@ -42,13 +47,20 @@ def measure_presets(workspace: Workspace, device: str = "auto", most_cases: int 
     dataset = read_record(workspace.dataset, Dataset)
     tables = {name: _Table() for name in PRESETS}
     used = {name: _network_count(ready_model(model, name)) for name in PRESETS}
+    measured_folds = set()
     for fold, case in progress(chosen, what="presets"):
+        started = time.monotonic()
+        if left_s is not None and started - began + longest > left_s:
+            break
         arrays = read_case(dataset, case)
         of_fold = replace(model, networks=tuple(n for n in model.networks if n.fold == fold))
         for name, table in tables.items():
             table.measure(ready_model(of_fold, name), arrays, model.plan.labels)
-    folds = {fold for fold, _ in chosen}
-    measured = {(n.configuration, n.fold) for n in model.networks if n.fold in folds}
+        measured_folds.add(fold)
+        longest = max(longest, time.monotonic() - started)
+    if not measured_folds:
+        return None
+    measured = {(n.configuration, n.fold) for n in model.networks if n.fold in measured_folds}
     record = PresetsRecord(
         configurations=model.configurations,
         networks=tuple(file.sha256 for file in model.record.networks if (file.configuration, file.fold) in measured),
@@ -56,8 +68,9 @@ def measure_presets(workspace: Workspace, device: str = "auto", most_cases: int 
         precision=str(ready_model(model, "default").members[0].predictor.dtype).removeprefix("torch."),
         presets=tuple(table.result(name, used[name]) for name, table in tables.items()),
     )
-    write_record(workspace.model / PRESETS_NAME, record)
-    say(f"measured on {len(chosen)} validation cases: {workspace.model / PRESETS_NAME}")
+    with locked(workspace.lock("model")), companions_written(workspace.model, PRESETS_NAME):
+        write_record(workspace.model / PRESETS_NAME, record)
+    say(f"presets measured on {record.presets[0].cases} validation cases: {workspace.model / PRESETS_NAME}")
     return record
 
 

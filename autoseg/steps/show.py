@@ -2,15 +2,20 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from autoseg.core.errors import AutosegError
 from autoseg.core.plans import read_plan
 from autoseg.core.records import read_record
-from autoseg.predicting.records import PRESETS_NAME, PresetsRecord
+from autoseg.predicting.presets import known_presets
+from autoseg.predicting.records import PresetsRecord
 from planners.fingerprint import Fingerprint
+from planners.plan import Plan
+
+if TYPE_CHECKING:
+    from autoseg.learning.model_files import ModelRecord
 
 RESEARCH_USE = "research use, not a diagnosis"
 
@@ -66,14 +71,17 @@ class Shown:
 
 
 def show(place: Path) -> Shown:
-    """Describe the model or workspace at `place`, or print the JSON record that it is.
+    """Describe the model or workspace at `place`, also one of nnU-Net's, or print the JSON record that it is.
 
     Raises:
         AutosegError: there is nothing that can be shown.
 
     """
-    if place.is_file():
+    if place.is_file() and place.suffix.lower() != ".zip":
         return _show_record(place)
+    if place.exists() and _is_nnunet(place):
+        card = nnunet_card(place)
+        return Shown(record=card, text=card_text(card))
     if not place.is_dir():
         raise AutosegError.at(place, "no such file or folder", "give a workspace, its model/ or one of its records")
     card = model_card(place)
@@ -93,9 +101,37 @@ def model_card(place: Path) -> ModelCard:
     record = load_model_record(folder)
     plan = read_plan(folder / PLAN_NAME)
     fingerprint = read_record(folder / FINGERPRINT_NAME, Fingerprint)
+    presets = known_presets(folder, record.predicting, [network.sha256 for network in record.networks])
+    return _card(str(folder), record, (plan, fingerprint), presets)
+
+
+def nnunet_card(place: Path) -> ModelCard:
+    """Return the card of a model that nnU-Net trained: its results folder or exported zip.
+
+    Raises:
+        AutosegError: it is damaged, or of a kind that cannot be run.
+
+    """
+    from autoseg.learning.nnunet_model import open_nnunet
+
+    opened = open_nnunet(place)
+    record = replace(opened.record, version=f"{opened.record.version} (a model of nnU-Net's)")
+    return _card(str(place), record, (opened.plan, opened.fingerprint), None)
+
+
+def _is_nnunet(place: Path) -> bool:
+    from autoseg.learning.nnunet_folder import is_nnunet
+
+    return is_nnunet(place)
+
+
+def _card(
+    place: str, record: "ModelRecord", planned: tuple[Plan, Fingerprint], presets: PresetsRecord | None
+) -> ModelCard:
+    plan, fingerprint = planned
     configuration = plan.configuration(record.configuration)
     return ModelCard(
-        model=str(folder),
+        model=place,
         dataset=record.dataset,
         version=record.version,
         n_cases=len(fingerprint.cases),
@@ -118,17 +154,8 @@ def model_card(place: Path) -> ModelCard:
             for network in record.networks
         ),
         ensemble=record.ensemble,
-        presets=_measured(folder, record.predicting, {network.sha256 for network in record.networks}),
+        presets=presets,
     )
-
-
-def _measured(folder: Path, predicting: tuple[str, ...], networks: set[str]) -> PresetsRecord | None:
-    """Return what was measured of the presets with these networks, None if nothing was."""
-    path = folder / PRESETS_NAME
-    if not path.is_file():
-        return None
-    found = read_record(path, PresetsRecord)
-    return found if found.configurations == predicting and networks.issuperset(found.networks) else None
 
 
 def card_text(card: ModelCard) -> str:
@@ -156,7 +183,7 @@ def card_text(card: ModelCard) -> str:
 
 def _preset_lines(card: ModelCard) -> Iterator[str]:
     if card.presets is None:
-        yield "presets        not measured; in its workspace: autoseg show WORKSPACE --measure"
+        yield "presets        not measured; in a workspace: autoseg show WORKSPACE --measure"
         return
     for row in card.presets.presets:
         dice = "undefined" if row.mean_dice is None else f"{row.mean_dice:.4f}"

@@ -13,6 +13,7 @@ from autoseg.core.records import read_record
 from autoseg.learning.model_files import load_model_record
 from autoseg.predicting.records import PredictionRecord
 from autoseg.steps.import_nnunet import import_nnunet
+from autoseg.steps.show import show
 from tests.nnunet_results import Trained, made_plan, write_theirs
 
 
@@ -44,3 +45,13 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     with pytest.raises(AutosegError, match=r"no trained model|no model of nnU-Net's"):
         import_nnunet(tmp_path / "nowhere", tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def test_a_model_of_nnunets_is_shown_from_its_folder_and_from_its_zip(tmp_path: Path) -> None:
+    results = write_theirs(tmp_path / "results", made_plan(), Trained(name="3d_fullres", folds=2))
+    archive = shutil.make_archive(str(tmp_path / "exported"), "zip", tmp_path / "results")
+    for place in (results, Path(archive)):
+        text = show(place).text
+        assert "network        3d_fullres fold 1" in text
+        assert "a model of nnU-Net's" in text
+        assert "presets        not measured" in text

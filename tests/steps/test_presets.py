@@ -42,6 +42,7 @@ def workspace(tmp_path: Path) -> Workspace:
 def test_each_is_scored_on_the_held_out_cases_and_shown(workspace):
     assert "presets        not measured" in show(workspace.root).text
     record = measure_presets(workspace, "cpu")
+    assert record is not None
     assert read_record(workspace.model / "presets.json", PresetsRecord) == record
     fast, default, best = record.presets
     assert [row.preset for row in record.presets] == ["fast", "default", "best"]
@@ -55,6 +56,14 @@ def test_each_is_scored_on_the_held_out_cases_and_shown(workspace):
     text = show(workspace.root).text
     assert "preset         default: " in text
     assert f"Dice {(half + 1) / 2:.4f} (2 validation cases)" in text
+
+
+def test_no_case_is_begun_that_the_time_left_does_not_allow(workspace):
+    assert measure_presets(workspace, "cpu", left_s=-1.0) is None
+    assert not (workspace.model / "presets.json").exists()
+    record = measure_presets(workspace, "cpu", left_s=3600.0)
+    assert record is not None
+    assert record.presets[0].cases == 2
 
 
 def test_those_of_other_networks_are_not_shown(workspace):
