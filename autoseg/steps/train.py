@@ -353,8 +353,8 @@ def _task(workspace: Workspace, plan: Plan, fold: Fold, options: TrainOptions, m
         convergence=convergence,
         parts=2 if options.configuration in machine.halved else 1,
         beginning=beginning,
-    )
         fold_sha256=digest_bytes(encode(fold)),
+    )
 
 
 def _record(
