@@ -327,6 +327,8 @@ def demo(
 def main() -> NoReturn:
     """Run the command line and leave with its exit code."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded; docs/log.md, a busy processor
+    if "--deterministic" in sys.argv:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is loaded; docs/reproducible.md
     sys.exit(run(sys.argv[1:]))
 
 

@@ -27,6 +27,7 @@ from autoseg.groundwork import chosen_configurations, forget_stop
 from autoseg.imaging.selection import Selection
 from autoseg.learning.machine import choose_device
 from autoseg.learning.model_files import NetworkFile
+from autoseg.learning.repeatable import repeatable_if
 from autoseg.options import ChosenBudget, TrainCommand, describe_seconds, parse_configurations, parse_more
 from autoseg.selecting import select
 from autoseg.steps.evaluate import score_validation
@@ -92,8 +93,9 @@ def train_more(workspace: Workspace, options: TrainCommand) -> Continuation:
         steps=budget.steps,
         device=device.type,
         seed=seed + len(history.made) + 1,  # other batches than those it has seen
+        deterministic=options.deterministic,
     )
-    with logged_step(workspace.run_log, "train more", **asdict(task)):
+    with logged_step(workspace.run_log, "train more", **asdict(task)), repeatable_if(options.deterministic):
         trained = train(side, task)
         predict_validation(side, name, options.fold, device.type)
         dice_after = score_validation(side, name, options.fold).summary().mean

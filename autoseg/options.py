@@ -72,6 +72,9 @@ class PlanAndTrainOptions:
     seed: int | None = None
     """Seed of folds, initial weights, sampling and augmentation; by default the workspace's, 0 in a new one."""
 
+    deterministic: bool = False
+    """Only operations that repeat to the last bit, in float32; with --steps two runs on a CPU are then equal."""
+
     force: bool = False
     """Make everything anew, also what is finished."""
 
@@ -88,6 +91,7 @@ class PlanAndTrainKeywords(TypedDict, total=False):
     steps: int | None
     start_from: Path | None
     seed: int | None
+    deterministic: bool
     force: bool
 
 
@@ -147,6 +151,9 @@ class TrainCommand:
 
     seed: int | None = None
     """Seed of initial weights, sampling and augmentation; by default the workspace's."""
+
+    deterministic: bool = False
+    """Only operations that repeat to the last bit, in float32; with --steps two runs on a CPU are then equal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

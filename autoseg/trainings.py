@@ -25,6 +25,7 @@ from autoseg.groundwork import (
 from autoseg.learning.machine import choose_device
 from autoseg.learning.measured import machine_of
 from autoseg.learning.model_files import plan_inputs, plan_outputs
+from autoseg.learning.repeatable import repeatable_if
 from autoseg.learning.validation import VALIDATION_SHARE
 from autoseg.learning.workers import ALONE, Workers
 from autoseg.options import (
@@ -81,6 +82,7 @@ class Job:
     budget: ChosenBudget
     seed: int
     workers: Workers = ALONE
+    deterministic: bool = False
 
 
 def networks_to_train(plan: Plan, names: Sequence[str], folds: Sequence[int], splits: int) -> list[tuple[str, int]]:
@@ -193,6 +195,7 @@ def _training_options(job: Job, configuration: str, fold: int, seconds: float | 
         steps=job.budget.budget.steps,
         device=job.device.type,
         seed=job.seed,
+        deterministic=job.deterministic,
     )
 
 
@@ -301,7 +304,7 @@ def train_one(workspace: Workspace, options: TrainCommand) -> TrainingRecord:
         StoppedError: as there.
 
     """
-    with together() as workers:
+    with together() as workers, repeatable_if(options.deterministic):
         return _train_one(workspace, options, workers)
 
 
@@ -320,6 +323,7 @@ def _train_one(workspace: Workspace, options: TrainCommand, workers: Workers) ->
     device = choose_device(options.device)
     chosen = choose_budget(options.budget, options.steps, has_gpu=device.type != "cpu")
     say(f"device {device.type}, budget {chosen.because}")
+    say_if_the_clock_decides(chosen, deterministic=options.deterministic)
     seed = seed_of(workspace, options.seed)
     folds = fold_as_split(workspace, options.fold, seed)
     plan = read_plan(workspace.plan)
@@ -330,7 +334,15 @@ def _train_one(workspace: Workspace, options: TrainCommand, workers: Workers) ->
     wanted = networks_to_train(plan, names, folds, split_count(workspace))
     say_what_comes_before(wanted, names, folds)
     ledger = Ledger(workspace.budget, None, 0.0)  # never saved: a step called by hand is outside any job's time
-    job = Job(workspace=workspace, ledger=ledger, device=device, budget=chosen, seed=seed, workers=workers)
+    job = Job(
+        workspace=workspace,
+        ledger=ledger,
+        device=device,
+        budget=chosen,
+        seed=seed,
+        workers=workers,
+        deterministic=options.deterministic,
+    )
     forget_stop(workspace)
     sweep_temporaries(workspace.root)
     for name, fold in wanted:
@@ -342,17 +354,18 @@ def _train_one(workspace: Workspace, options: TrainCommand, workers: Workers) ->
     return record
 
 
+def say_if_the_clock_decides(chosen: ChosenBudget, *, deterministic: bool) -> None:
+    """Say so when a run is to repeat to the last bit but takes as many steps as the machine makes in its time."""
+    if deterministic and chosen.budget.seconds is not None:
+        say("warning: --deterministic with a time: another run takes more steps or fewer; give --steps to repeat it")
+
+
 def _trained_by_hand(job: Job, configuration: str, fold: int, budget: Budget) -> TrainingRecord:
     """Train and validate one network, within a budget of its own, and return its record."""
     workspace = job.workspace
     _prepare_cascade(workspace, configuration)
-    task = TrainOptions(
-        configuration=configuration,
-        fold=fold,
-        seconds=budget.seconds,
-        steps=budget.steps,
-        device=job.device.type,
-        seed=job.seed,
+    task = _training_options(
+        replace(job, budget=replace(job.budget, budget=budget)), configuration, fold, budget.seconds
     )
     with logged_step(workspace.run_log, "train", **asdict(task)):
         record = train(workspace, task, job.workers)

@@ -39,6 +39,7 @@ from autoseg.learning.model_files import (
     save_model,
     save_network,
 )
+from autoseg.learning.repeatable import repeatable_if
 from autoseg.learning.tensorboard_log import TensorBoardLog
 from autoseg.learning.training import train_network
 from autoseg.learning.training_task import Hooks, TrainingResult, TrainingTask
@@ -64,6 +65,7 @@ class TrainOptions:
     steps: int | None = None
     device: str = "auto"
     seed: int = 0
+    deterministic: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +92,9 @@ class TrainingRecord:
     network: NetworkFile
     configuration_sha256: str = ""
     """Of the configuration that the network was built from; a plan made anew since then does not describe it."""
-    finished: bool = True
     fold_sha256: str = ""
     """Of the cases that it trained on and was judged by; a split made anew since then is another one."""
+    finished: bool = True
     asked_to_finish: bool = False
     restarts: tuple[Restart, ...] = ()
 
@@ -109,7 +111,10 @@ def train(workspace: Workspace, options: TrainOptions, workers: Workers = ALONE)
     """
     place = f"{options.configuration} fold {options.fold}"
     busy = AutosegError.at(place, "another process is training it", "wait for that, or stop it")
-    with locked(workspace.lock(f"training-{options.configuration}-{options.fold}"), refusal=busy):
+    with (
+        locked(workspace.lock(f"training-{options.configuration}-{options.fold}"), refusal=busy),
+        repeatable_if(options.deterministic),
+    ):
         return _train(workspace, options, workers)
 
 
@@ -120,7 +125,7 @@ def train_along(asked: str, workers: Workers) -> None:
     plan, fold = read_plan(workspace.plan), _fold(workspace, options.fold)
     task = replace(_task(workspace, plan, fold, options, read_record(workspace.machine, Machine)), workers=workers)
     source, feed = _fed(workspace, plan, task, options)
-    with stop_on_request() as stop, Feeder(source, feed) as feeder:
+    with repeatable_if(options.deterministic), stop_on_request() as stop, Feeder(source, feed) as feeder:
         if not Validator(task, source, fold.validation, stop).can_judge:
             task = replace(task, convergence=None)
         hooks = Hooks(validate=lambda *_: None, log=lambda _: None, stop=stop, peak_memory_bytes=peak_memory_bytes)
@@ -327,7 +332,7 @@ def _task(workspace: Workspace, plan: Plan, fold: Fold, options: TrainOptions, m
         raise AutosegError.at(
             "train", "neither steps nor seconds, or both", "give --steps or --budget, or plan with --budget none"
         )
-    dtype = training_dtype(machine)
+    dtype = torch.float32 if options.deterministic else training_dtype(machine)  # another day measures another one
     before = sorted((workspace.root / "training" / (configuration.previous or "-")).glob("fold_*/training.json"))
     beginning = beginning_of(start_folder(workspace.root), plan, configuration.name, options.fold, options.seed)
     parts = (
@@ -336,6 +341,7 @@ def _task(workspace: Workspace, plan: Plan, fold: Fold, options: TrainOptions, m
         digest_file(workspace.fingerprint).encode(),
         f"{options.seed} {'up to ' if convergence else ''}{steps} {dtype} {machine.device} {plan.target}".encode(),
         *(read_record(path, TrainingRecord).network.sha256.encode() for path in before),
+        *([b"deterministic"] if options.deterministic else []),
         *([] if beginning is None else [beginning.started.sha256.encode()]),
     )
     return TrainingTask(
@@ -374,8 +380,8 @@ def _record(
         schedule=network.schedule,
         network=network,
         configuration_sha256=digest_bytes(encode(task.configuration)),
-        finished=result.finished,
         fold_sha256=task.fold_sha256,
+        finished=result.finished,
         asked_to_finish=result.annealing is not None and result.annealing.asked,
         restarts=result.restarts,
     )
