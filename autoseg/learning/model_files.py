@@ -48,12 +48,12 @@ class NetworkFile:
     finished: bool = True
     schedule: str = ""
     started: Started | None = None
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRecord:
     """What a model folder holds, and how it predicts unless it is told otherwise.
-    seed: int | None = None
 
     `configuration` is the one that predicts; where `ensemble` names several, they do, and their probabilities are
     averaged. The networks (folds) of a configuration are averaged as logits. `mirror`: mirrored views are averaged,
