@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoseg.core.errors import AutosegError
+from autoseg.imaging.dicom_deflate import deflated_from, read_deflated
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -47,8 +48,6 @@ _NOT_IMAGES = {
     "FID",
     "ANN",
 }
-_DEFLATED = b"1.2.840.10008.1.2.1.99"
-_INFLATED_LIMIT_BYTES = 1 << 30  # one deflated image of more than a gigabyte is a bomb
 _TOLD_APART_BY = (
     *("TemporalPositionIdentifier", "EchoTime", "EchoNumbers", "DiffusionBValue", "TriggerTime", "AcquisitionNumber"),
     *("ContentTime", "ImageType"),
@@ -156,9 +155,14 @@ def load(path: Path, *, pixels: bool) -> "Dataset":
     """
     import pydicom
 
-    _refuse_deflate_bomb(path)
+    if path.stat().st_size == 0:
+        raise AutosegError.at(path, "is empty", "copy or export the file again")
+    force = path.suffix.lower() == ".dcm"
     with damage_named(path, "cannot be read"):
-        return pydicom.dcmread(path, stop_before_pixels=not pixels, force=path.suffix.lower() == ".dcm")
+        start = deflated_from(path, force=force)
+        if start is not None:
+            return read_deflated(path, start, pixels=pixels)
+        return pydicom.dcmread(path, stop_before_pixels=not pixels, force=force)
 
 
 @contextmanager
@@ -200,18 +204,6 @@ def _is_candidate(file: Path) -> bool:
         or file.is_symlink()
         or not file.is_file()
     )
-
-
-def _refuse_deflate_bomb(path: Path) -> None:
-    with path.open("rb") as handle:
-        start = handle.read(1024)
-        if not start:
-            raise AutosegError.at(path, "is empty", "copy or export the file again")
-        if _DEFLATED not in start:
-            return
-    if path.stat().st_size * 1032 <= _INFLATED_LIMIT_BYTES:
-        return
-    raise AutosegError.at(path, "is a large deflated file", "export it without the deflated transfer syntax")
 
 
 def _planes(path: Path, dataset: "Dataset") -> Iterator[Slice]:
