@@ -49,13 +49,15 @@ class Rules:
     """What is measured, and how.
 
     `tolerances_mm` of NSD are one for all labels, one for each, or none. `both_empty` is the overlap score (Dice, IoU,
-    NSD, lesion-wise Dice) of a label that neither side holds; None leaves it undefined.
+    NSD, lesion-wise Dice) of a label that neither side holds; None leaves it undefined. A case whose maps differ in
+    more than `most_apart` voxels, and change in as many places, has overlap scores only: its distances take minutes.
     """
 
     metrics: tuple[Metric, ...] = ("dice",)
     tolerances_mm: tuple[float, ...] = ()
     both_empty: float | None = None
     lesion_wise: LesionWise | None = None
+    most_apart: int | None = None
 
     def tolerance_mm(self, position: int) -> float | None:
         """Return the tolerance of the foreground label at `position`, None when there is none."""

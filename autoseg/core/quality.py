@@ -21,6 +21,7 @@ QUALITY_NAME = "quality.json"
 """In a workspace and in a model folder."""
 MINIMUM_CASES = 20
 """The 90 % interval lies between the 5 % tails, and fewer cases than 19 have none."""
+_MEND = "with --folds 5 every training case is one"
 PARTS = 10
 COVERAGE = 0.9
 FALSE_ALARMS = 0.1
@@ -67,10 +68,21 @@ class PartFit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Foreseen:
+    """The Dice of a known case, and what was foreseen of it, with its 90 % interval, without knowing it."""
+
+    true: float
+    dice: float
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StructureQuality:
     """The regression for one structure; `known` are (part left out, logit of 1 - Dice less its estimate) by case.
 
-    `parts` is empty where Dice cannot be foreseen; `because` says why.
+    `parts` is empty where Dice cannot be foreseen; `because` says why. `foreseen` has each of the known cases; older
+    records lack it.
     """
 
     label: str
@@ -78,6 +90,7 @@ class StructureQuality:
     because: str
     parts: tuple[PartFit, ...] = ()
     known: tuple[tuple[int, float], ...] = ()
+    foreseen: tuple[Foreseen, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,7 +275,7 @@ def _fit_structure(
 ) -> StructureQuality:
     defined = [index for index, value in enumerate(dice) if value is not None]
     if len(defined) < MINIMUM_CASES:
-        because = f"{len(defined)} unseen cases are too few to tell (at least {MINIMUM_CASES})"
+        because = f"{len(defined)} unseen cases are too few to tell (at least {MINIMUM_CASES}; {_MEND})"
         return StructureQuality(label=label, n_cases=len(defined), because=because)
     target = {index: logit(1 - value) for index in defined if (value := dice[index]) is not None}
     parts = tuple(
@@ -273,8 +286,24 @@ def _fit_structure(
         (part_of(i), target[i] - badness(parts[part_of(i)], cases[i].structures[position], cases[i].image))
         for i in defined
     )
-    because = f"fitted on {len(defined)} unseen cases"
-    return StructureQuality(label=label, n_cases=len(defined), because=because, parts=parts, known=known)
+    return StructureQuality(
+        label=label,
+        n_cases=len(defined),
+        because=f"fitted on {len(defined)} unseen cases",
+        parts=parts,
+        known=known,
+        foreseen=_foreseen(target, known),
+    )
+
+
+def _foreseen(target: dict[int, float], known: Sequence[tuple[int, float]]) -> tuple[Foreseen, ...]:
+    """Return what is foreseen of each known case by the regression and the errors of the others."""
+    errors = np.array([error for _, error in known])
+    made = []
+    for position, bad in enumerate(target.values()):
+        dice, lower, upper = _interval((bad - errors[position] + np.delete(errors, position)).tolist())
+        made.append(Foreseen(true=_dice(bad), dice=dice, lower=lower, upper=upper))
+    return tuple(made)
 
 
 def _fit_part(cases: Sequence[CaseObservation], position: int, target: dict[int, float]) -> PartFit:
@@ -297,17 +326,17 @@ def _estimate(fitted: StructureQuality, observed: StructureObservation, image: S
     if not fitted.parts:
         return StructureEstimate(label=fitted.label, dice=None, lower=None, upper=None, because=fitted.because)
     by_part = [badness(part, observed, image) for part in fitted.parts]
-    likely = sorted(by_part[part] + error for part, error in fitted.known)
+    dice, lower, upper = _interval([by_part[part] + error for part, error in fitted.known])
+    return StructureEstimate(label=fitted.label, dice=dice, lower=lower, upper=upper, because=fitted.because)
+
+
+def _interval(bad: Sequence[float]) -> tuple[float, float, float]:
+    """Return the middle of what is likely, as Dice, and the ends of its 90 %."""
+    likely = sorted(bad)
     tail = (1 - COVERAGE) / 2 * (len(likely) + 1)
     best = likely[max(math.floor(tail) - 1, 0)]
     worst = likely[min(math.ceil(len(likely) + 1 - tail) - 1, len(likely) - 1)]
-    return StructureEstimate(
-        label=fitted.label,
-        dice=_dice(float(np.median(likely))),
-        lower=_dice(worst),
-        upper=_dice(best),
-        because=fitted.because,
-    )
+    return _dice(float(np.median(likely))), _dice(worst), _dice(best)
 
 
 def _middle(fitted: StructureQuality) -> float:

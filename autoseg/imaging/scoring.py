@@ -67,6 +67,9 @@ def score_case(
         rules: what to measure.
 
     """
+    if rules.most_apart is not None and _apart(prediction, reference) > rules.most_apart:
+        counted = tuple(metric for metric in rules.metrics if DEFINITIONS[metric].family == "overlap")
+        rules = replace(rules, metrics=counted)
     if prediction.ndim == reference.ndim == 3:
         found = _from_maps(prediction, reference, labels, grid, rules)
     else:
@@ -86,6 +89,20 @@ def values_in(array: Integer[np.ndarray, "..."]) -> tuple[int, ...]:
     if array.min() >= 0 and array.max() < _LARGEST_TABLE:
         return tuple(int(v) for v in np.flatnonzero(np.bincount(array.ravel())))
     return tuple(int(v) for v in np.unique(array))
+
+
+def _apart(prediction: Predicted, reference: Referred) -> int:
+    """Return what the time of distances grows with: differing voxels, or where both maps change, whichever is less."""
+    changes = _changes(prediction) + _changes(reference)
+    if prediction.ndim != reference.ndim:
+        return changes
+    return min(changes, int(np.count_nonzero(prediction != reference)))
+
+
+def _changes(array: Integer[np.ndarray, "*any z y x"]) -> int:
+    """Return how many pairs of neighbours along the last three axes differ."""
+    pairs = ((np.swapaxes(array, 0, axis)[1:], np.swapaxes(array, 0, axis)[:-1]) for axis in (-3, -2, -1))
+    return sum(int(np.count_nonzero(after != before)) for after, before in pairs)
 
 
 # ------------------------------------------------------------------------------------------------ two label maps

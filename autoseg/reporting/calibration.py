@@ -56,7 +56,7 @@ def _diagram(each: Temperature) -> str:
     low, high = _MARGIN, _MARGIN + _SIDE
     size = _SIDE + 2 * _MARGIN
     svg = (
-        f'<svg role="img" aria-label="{what}" viewBox="0 0 {size} {size}" style="max-width:{size}px">'
+        f'<svg class="small" role="img" aria-label="{what}" viewBox="0 0 {size} {size}" style="max-width:{size}px">'
         f'<rect x="{low}" y="{low}" width="{_SIDE}" height="{_SIDE}" fill="none" stroke="currentColor"'
         ' stroke-opacity="0.4"/>'
         f'<line x1="{low}" y1="{high}" x2="{high}" y2="{low}" stroke="currentColor" stroke-opacity="0.4"/>'

@@ -1,12 +1,13 @@
 """What a workspace holds for the report, each part None or empty when it is not there yet."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
 from autoseg.core.calibration import CALIBRATION_NAME, Calibration
+from autoseg.core.definitions import in_order, title_of
 from autoseg.core.errors import AutosegError
 from autoseg.core.quality import QUALITY_NAME, Quality
 from autoseg.core.records import read_record
@@ -175,7 +176,13 @@ def _pooled(configuration: str, paths: list[Path]) -> Validated:
     cases = {case.case: (folder, case) for folder, scores in found for case in scores.cases}
     first = found[0][1]
     notes = dict.fromkeys(note for _, scores in found for note in scores.notes_on_cases)
-    pooled = make_scores(first.labels, [case for _, case in cases.values()], tuple(notes), first.rules, first.preset)
+    metrics = in_order({metric for _, scores in found for metric in scores.metrics})
+    for folder, scores in found:
+        absent = ", ".join(title_of(metric) for metric in metrics if metric not in scores.metrics)
+        if absent:
+            notes[f"fold {_fold(folder)} was validated without {absent}: undefined there"] = None
+    rules = replace(first.rules, metrics=metrics)
+    pooled = make_scores(first.labels, [case for _, case in cases.values()], tuple(notes), rules, first.preset)
     return Validated(
         configuration=configuration,
         folds=tuple(_fold(path.parent) for path in paths),

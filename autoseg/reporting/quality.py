@@ -1,9 +1,14 @@
 """The report's section on the quality estimate: how well Dice can be foreseen without a reference."""
 
+from collections.abc import Sequence
+from statistics import median
+
 from autoseg.core.quality import COVERAGE, FALSE_ALARMS, NAMES, StructureQuality
-from autoseg.reporting.markup import number, paragraph, section, subsection, table
+from autoseg.reporting.charts import Panel, foresight
+from autoseg.reporting.markup import UNDEFINED, figure, number, paragraph, section, subsection, table
 from autoseg.reporting.material import Material
 
+_DRAWN = 9
 _EXPLAINED = (
     f"For every new case `autoseg predict` foresees the Dice of each structure with a {100 * COVERAGE:.0f} % interval,"
     f" and flags cases that look worse than {100 * (1 - FALSE_ALARMS):.0f} % of the known ones. It is fitted on cases"
@@ -17,26 +22,51 @@ def quality_section(material: Material) -> str:
     found = material.quality
     if found is None:
         return ""
-    rows = [(each.label, str(each.n_cases), each.because, *_errors(each)) for each in found.structures]
+    rows = [(each.label, str(each.n_cases), each.because, *_kept(each)) for each in found.structures]
     return section(
         "quality",
         "Quality of new cases",
         paragraph(_EXPLAINED),
-        table(("structure", "cases", "what is known", "5 %", "median", "95 %"), rows),
-        paragraph(
-            "Errors are of the logit of 1 - Dice, left out of the fit: above 0 the case was worse than foreseen."
-        ),
+        table(("structure", "cases", "what is known", "interval covers", "median width"), rows),
+        *(paragraph(_sentence(each)) for each in found.structures[:_DRAWN] if each.foreseen),
+        _scatter(found.structures),
         *(_weights(each) for each in found.structures if each.parts),
     )
 
 
-def _errors(each: StructureQuality) -> tuple[str, str, str]:
-    errors = sorted(error for _, error in each.known)
-    if not errors:
-        return number(None), number(None), number(None)
-    places = [round(share * (len(errors) - 1)) for share in (0.05, 0.5, 0.95)]
-    low, middle, high = (number(errors[place]) for place in places)
-    return low, middle, high
+def _kept(each: StructureQuality) -> tuple[str, str]:
+    if not each.foreseen:
+        return UNDEFINED, UNDEFINED
+    return f"{_covered(each)} of {len(each.foreseen)}", number(_width(each))
+
+
+def _sentence(each: StructureQuality) -> str:
+    covered, n = _covered(each), len(each.foreseen)
+    interval = f"the {100 * COVERAGE:.0f} % interval covers {covered} of {n}, median width {_width(each):.3f} in Dice"
+    return f"{each.label}: {interval}."
+
+
+def _covered(each: StructureQuality) -> int:
+    return sum(case.lower <= case.true <= case.upper for case in each.foreseen)
+
+
+def _width(each: StructureQuality) -> float:
+    return median(case.upper - case.lower for case in each.foreseen)
+
+
+def _scatter(structures: Sequence[StructureQuality]) -> str:
+    known = [each for each in structures if each.foreseen]
+    shown = sorted(known, key=lambda each: median(case.true for case in each.foreseen))[:_DRAWN]
+    if not shown:
+        return ""
+    panels = [
+        Panel(name=each.label, points=tuple((c.true, c.dice, c.lower, c.upper) for c in each.foreseen))
+        for each in known
+        if each in shown
+    ]
+    some = f" Of {len(known)} structures the {len(shown)} with the lowest median Dice." if len(known) > _DRAWN else ""
+    caption = f"Foreseen against true Dice of unseen cases, with intervals: right where they meet the diagonal.{some}"
+    return figure(foresight(panels, "foreseen against true Dice"), caption)
 
 
 def _weights(each: StructureQuality) -> str:

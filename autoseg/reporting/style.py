@@ -49,7 +49,7 @@ figcaption { font-size: .9rem; margin-top: .35rem; max-width: 46rem; }
 .pictures figcaption { overflow-wrap: anywhere; }
 .legend { display: flex; flex-wrap: wrap; gap: .25rem 1.1rem; font-size: .92rem; max-width: none; }
 .legend i { display: inline-block; width: .8em; height: .8em; border-radius: .2em; margin-right: .35em; }
-@media (max-width: 40rem) { figure { overflow-x: auto; } figure svg { min-width: 34rem; }
+@media (max-width: 40rem) { figure { overflow-x: auto; } figure svg:not(.small) { min-width: 34rem; }
   .tiles { grid-template-columns: repeat(auto-fit, minmax(8rem, 1fr)); } }
 details { margin: .75rem 0; } summary { cursor: pointer; }
 code { font-family: ui-monospace, "Cascadia Code", Menlo, monospace; font-size: .88em; overflow-wrap: anywhere; }

@@ -1,5 +1,7 @@
 """The report's section on suspect labels: training cases where unseen predictions and labels disagree."""
 
+from collections.abc import Sequence
+
 from autoseg.core.errors import AutosegError
 from autoseg.core.suspects import Suspect
 from autoseg.reporting.markup import UNDEFINED, figure, number, paragraph, section, subsection, table
@@ -17,7 +19,7 @@ _EXPLAINED = (
 
 
 def suspects_section(material: Material) -> str:
-    """Show the most suspect cases in a table, and the first of those that are marked as overlays."""
+    """Show the most suspect cases in a table, and the first of them as overlays, marked or not."""
     found = material.suspects
     if found is None:
         return ""
@@ -41,13 +43,13 @@ def suspects_section(material: Material) -> str:
         paragraph(_EXPLAINED),
         paragraph(f"{marked} of {len(found.cases)} cases are marked; the first {len(rows)} are listed."),
         table(("case", "marked", "score", "Dice", "foreseen", "would agree better"), rows),
-        *_pictures(material, [each for each in found.cases if each.suspect][:_DRAWN]),
+        *_pictures(material, found.cases[:_DRAWN]),
     )
 
 
-def _pictures(material: Material, suspects: list[Suspect]) -> tuple[str, ...]:
+def _pictures(material: Material, suspects: Sequence[Suspect]) -> tuple[str, ...]:
     dataset = material.dataset
-    if dataset is None or not suspects:
+    if dataset is None:
         return ()
     channel = material.fingerprint.channels[0] if material.fingerprint else None
     parts = [legend(dataset.labels)]
@@ -57,11 +59,12 @@ def _pictures(material: Material, suspects: list[Suspect]) -> tuple[str, ...]:
         prediction = next(iter(sorted(predictions.glob(f"{each.case}.*"))), None)
         if case is None or prediction is None:
             continue
-        caption = f"{each.case}, score {number(each.score)}" + (f": {each.explanation}?" if each.explanation else "")
+        said = f"{each.case}, score {number(each.score)}{', marked' if each.suspect else ''}"
+        caption = said + (f": {each.explanation}?" if each.explanation else "")
         try:
             png = overlay_png(overlay_of(dataset, case, prediction, channel))
         except AutosegError as error:
             parts.append(paragraph(f"{caption}. It cannot be drawn: {error}", "warning"))
         else:
             parts.append(figure(png_element(png, caption), caption))
-    return (subsection("Marked cases", *parts),) if len(parts) > 1 else ()
+    return (subsection("The first of the list", *parts),) if len(parts) > 1 else ()

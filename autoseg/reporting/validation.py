@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autoseg.core.definitions import title_of
+from autoseg.core.definitions import ENDLESS, Metric, title_of
 from autoseg.core.errors import AutosegError
 from autoseg.core.scores import CaseScore, Scores, Summary
 from autoseg.core.statistics import Interval
@@ -62,7 +62,7 @@ def _configuration(validated: Validated, material: Material) -> str:
         _summaries(scores.summaries),
         *(paragraph(f"Note: {note}.", "soft") for note in scores.notes),
         *(paragraph(definition, "soft") for definition in scores.definitions),
-        _distribution(scores),
+        *(_distribution(scores, metric) for metric in scores.metrics),
         *_overlays(validated, material),
         _per_case(scores),
     )
@@ -94,30 +94,47 @@ def _summaries(rows: Sequence[Summary]) -> str:
     return table(headings, body, sortable=True)
 
 
-def _distribution(scores: Scores) -> str:
+def _distribution(scores: Scores, metric: Metric) -> str:
     names = [label.name for label in scores.labels if label.role == "foreground"]
+    endless = metric in ENDLESS
     rows = [
-        Row(name=name, values=tuple(v for case in scores.cases if (v := case.labels[position].dice) is not None))
+        Row(
+            name=name,
+            values=tuple(
+                float(value)
+                for case in scores.cases
+                if (value := getattr(score := case.labels[position], metric)) is not None
+                and not (endless and (score.missed or score.made_up))
+            ),
+        )
         for position, name in enumerate(names)
     ]
     values = [value for row in rows for value in row.values]
-    lowest = min(values, default=0.0)
-    drawn = distributions(rows, "Dice of each label", "Dice", (max(0.0, lowest - 0.05), 1.005))
-    return figure(drawn, "Dice of each label: quartiles and single cases.") if drawn else ""
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    limits = (0.0, 1.03 * high or 1.0) if endless else (max(0.0, low - 0.05), 1.005)
+    title = title_of(metric)
+    drawn = distributions(rows, f"{title} of each label", title, limits)
+    left_out = sum(score.missed or score.made_up for case in scores.cases for score in case.labels) if endless else 0
+    rest = f" Left out: {left_out} that are infinite, for only one side holds the label." if left_out else ""
+    return figure(drawn, f"{title} of each label: quartiles and single cases.{rest}") if drawn else ""
 
 
 def _per_case(scores: Scores) -> str:
     names = [label.name for label in scores.labels if label.role == "foreground"]
-    means = scores.per_case()
-    if len(names) <= _MOST_LABEL_COLUMNS:
-        headings = ("case", "mean Dice", *(f"Dice {name}" for name in names))
-        rows = [
-            (case.case, number(mean), *(number(score.dice) for score in case.labels))
-            for case, mean in zip(scores.cases, means, strict=True)
-        ]
-    else:
-        headings = ("case", "mean Dice", "lowest Dice", "of label")
-        rows = [(c.case, number(m), *_lowest(c)) for c, m in zip(scores.cases, means, strict=True)]
+    headings, rows = ["case"], [[case.case] for case in scores.cases]
+    for before, metric in enumerate(scores.metrics):
+        title = title_of(metric)
+        headings.append(f"mean {title}")
+        for row, mean in zip(rows, scores.per_case(metric), strict=True):
+            row.append(number(mean))
+        if len(names) * (before + 1) <= _MOST_LABEL_COLUMNS:
+            headings += [f"{title} {name}" for name in names]
+            for row, case in zip(rows, scores.cases, strict=True):
+                row += [number(getattr(score, metric)) for score in case.labels]
+    if len(names) > _MOST_LABEL_COLUMNS:
+        headings += ["lowest Dice", "of label"]
+        for row, case in zip(rows, scores.cases, strict=True):
+            row.extend(_lowest(case))
     return subsection("Cases", table(headings, rows, sortable=True))
 
 

@@ -108,14 +108,20 @@ def test_too_few_cases_say_that_they_do_not_know():
     quality = fitted(*simulated(MINIMUM_CASES - 1, 0))
     found = estimate(quality, simulated(1, 9)[0][0])
     assert found.structures[0].dice is None
-    assert found.structures[0].because == "19 unseen cases are too few to tell (at least 20)"
+    assert (
+        found.structures[0].because
+        == "19 unseen cases are too few to tell (at least 20; with --folds 5 every training case is one)"
+    )
     assert (found.worst, found.as_odd, found.flagged) == (None, None, None)
 
 
 def test_cases_without_a_defined_dice_are_left_out_of_the_fit():
     cases, dice = simulated(30, 0)
     partly = [(None,) if index < 15 else row for index, row in enumerate(dice)]
-    assert fitted(cases, partly).structures[0].because == "15 unseen cases are too few to tell (at least 20)"
+    assert (
+        fitted(cases, partly).structures[0].because
+        == "15 unseen cases are too few to tell (at least 20; with --folds 5 every training case is one)"
+    )
 
 
 def test_the_record_comes_back_from_disk():

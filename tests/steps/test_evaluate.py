@@ -11,11 +11,12 @@ import SimpleITK
 
 from autoseg import cli
 from autoseg.core.errors import AutosegError
-from autoseg.core.presets import EvaluateOptions
+from autoseg.core.presets import EvaluateOptions, Rules
 from autoseg.core.records import read_record, write_record
 from autoseg.core.scores import Scores
 from autoseg.core.workspace import Workspace, WorkspaceRecord
 from autoseg.datasets.dataset import Case, Dataset, Fold, Folds
+from autoseg.steps import evaluate as evaluating
 from autoseg.steps.evaluate import evaluate, score_validation
 from planners.fingerprint import Label
 from planners.plan import Plan
@@ -229,7 +230,23 @@ def test_validation_cases_are_scored_with_the_labels_of_the_dataset(tmp_path: Pa
     ]
     assert scores.summary().label == "mean over labels"
     assert scores.summary("dice", "lesion").mean == pytest.approx(0.75)
+    assert scores.metrics == ("dice", "hd95_mm")
+    assert [case.labels[0].hd95_mm for case in scores.cases] == [0.0, 2.0]
     assert read_record(folder / "scores.json", Scores) == scores
+
+
+def test_a_prediction_that_is_noise_costs_no_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluating, "_VALIDATION", Rules(metrics=("dice", "hd95_mm"), most_apart=1))
+    workspace = workspace_of_masks(tmp_path)
+    folder = workspace.validation("3d_fullres", 0)
+    save(folder / "x1.nii.gz", cube(0))
+    save(folder / "x2.nii.gz", cube(1))
+    scores = score_validation(workspace, "3d_fullres", 0)
+    assert [case.labels[0].hd95_mm for case in scores.cases] == [0.0, None]
+    assert scores.summary("hd95_mm").undefined == 1
+    assert [note for note in scores.notes if "x2" in note] == [
+        "HD95 of x2 would take minutes, so much does its prediction differ: undefined, and Dice counts"
+    ]
 
 
 def test_a_fold_without_validation_cases_is_refused(tmp_path: Path) -> None:

@@ -139,10 +139,16 @@ def test_the_records_are_written_and_shown(workspace):
     assert f"labels to look at: {', '.join(case.case for case in judged.suspects.cases[:3])}" in text
     material = gather(workspace)
     assert "Reliability" in calibration_section(material)
+    foreseen = judged.quality.structures[0].foreseen
+    covered = sum(case.lower <= case.true <= case.upper for case in foreseen)
+    assert len(foreseen) == len(NAMES)
     assert "fitted on 24 unseen cases" in quality_section(material)
+    assert f"the 90 % interval covers {covered} of 24, median width 0." in quality_section(material)
+    assert "Foreseen against true Dice" in quality_section(material)
     page = suspects_section(material)
     assert "3 of 24 cases are marked" in page
-    assert page.count("data:image/png;base64") == 3
+    assert page.count("data:image/png;base64") == 6
+    assert page.count(", marked:") == 2 * 3  # beside the picture and in place of it
 
 
 def test_a_network_that_is_too_sure_of_itself_gets_a_temperature_above_one(workspace):
@@ -159,7 +165,10 @@ def test_cases_that_were_not_observed_are_left_out(workspace):
     judged = judge(workspace, "3d_fullres", (0, 1))
     assert judged.calibration.n_cases == 3
     assert judged.calibration.temperatures[0].because == "3 unseen cases are too few (at least 5)"
-    assert judged.quality.structures[0].because == "3 unseen cases are too few to tell (at least 20)"
+    assert (
+        judged.quality.structures[0].because
+        == "3 unseen cases are too few to tell (at least 20; with --folds 5 every training case is one)"
+    )
     assert judged.suspects.because == "3 unseen cases are too few (at least 5)"
     assert "too few" in " ".join(words(judged))
     assert "None: 3 unseen cases are too few" in suspects_section(gather(workspace))

@@ -1,6 +1,7 @@
 """report.html: one file that asks no network for anything, whatever the workspace holds so far."""
 
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 
 from autoseg.core.errors import AutosegError
-from autoseg.core.records import write_record
+from autoseg.core.records import read_record, write_record
 from autoseg.core.runtime import logged_step
+from autoseg.core.scores import Scores, make_scores
 from autoseg.core.workspace import Workspace
 from autoseg.datasets.dataset import Case, Dataset, Fold, Folds, Inference
 from autoseg.datasets.inspection import Finding, Inspection
@@ -196,6 +198,9 @@ def test_page_shows_every_part_of_a_finished_run(finished: Workspace) -> None:
         "2 patients are too few for an interval",
         "Best case: case_0",
         "Median and worst case: case_1",
+        "Dice of each label",
+        "HD95 (mm) of each label",
+        "mean HD95 (mm)",
         "40 steps in 2 min 0 s",
         "10% of the time was spent waiting for data",
         "patch",
@@ -272,3 +277,22 @@ def test_folds_of_one_configuration_are_pooled(tmp_path: Path) -> None:
     assert "5 cases that the network had not seen" in page.text
     assert "5 patients are too few for an interval" in page.text
     assert "2 patients" not in page.text
+
+
+def test_scores_without_distances_are_still_reported(tmp_path: Path) -> None:
+    """Folds that an older version validated, beside one that this version did."""
+    workspace = make_workspace(tmp_path, 3)
+    names = tuple(f"case_{i}" for i in range(5))
+    folds = (Fold(train=names[2:], validation=names[:2]), Fold(train=names[:2], validation=names[2:]))
+    write_record(workspace.folds, Folds(because="two", folds=folds))
+    path = workspace.validation("3d_fullres", 0) / "scores.json"
+    now = read_record(path, Scores)
+    labels = [[replace(label, hd95_mm=None) for label in case.labels] for case in now.cases]
+    cases = [replace(case, labels=tuple(of)) for case, of in zip(now.cases, labels, strict=True)]
+    write_record(path, make_scores(now.labels, cases, ()))
+    assert "HD95" not in Page(report(workspace).read_text(encoding="utf-8")).text
+    for name in names[2:]:
+        save(workspace.validation("3d_fullres", 1) / f"{name}.nii.gz", array(3))
+    score_validation(workspace, "3d_fullres", 1)
+    page = Page(report(workspace).read_text(encoding="utf-8"))
+    assert "fold 0 was validated without HD95 (mm): undefined there" in page.text
