@@ -29,7 +29,8 @@ Without `--metrics`: Dice, HD95 and ASSD, and NSD when a tolerance is given. Gro
 - tp, fp and fn are voxels (or lesions) in both, only in the prediction, only in the reference. Each label of each
   case is scored first; means are over cases, intervals resample patients.
 - What is undefined is null, counted in the column `undefined` and left out of the mean; it is never dropped in
-  silence. Cases where only one side holds a label are counted as `only_reference` and `only_prediction`.
+  silence. Cases where only one side holds a label are counted as `only_reference` and `only_prediction`; the table
+  has them as `missed` and `made up` where there are any.
   `--empty-is-one` gives 1 to Dice, IoU, NSD and lesion-wise Dice of what neither side holds, as some challenges do.
 - A distance to nothing is infinite. It stands as inf in scores.csv; means take the diagonal of the image, in mm,
   and a note counts how often.
@@ -41,7 +42,12 @@ Without `--metrics`: Dice, HD95 and ASSD, and NSD when a tolerance is given. Gro
   slice). The two forms differ most on thick slices; `nsd_voxel` is the other form.
 - Voxels that the reference gives to a label of role ignore take no part.
 - Intervals: bootstrap over patients, 2000 resamples, BCa for means and percentile for medians; none under 10
-  patients, a note under 50.
+  patients, a note under 50, for the whole table and for each label that fewer patients have.
+- Who is a patient: what `--groups` says (a CSV with the columns case and group), else what the dataset or the names
+  of the files tell (`sub-03_ses-1` is of `sub-03`). A note says what was concluded, and where nothing is known that
+  every file counts as a patient.
+- Only when configurations and postprocessing are chosen, what a candidate rightly leaves empty counts as 1 where
+  another candidate makes it up; no score that is shown for a model does.
 - Differences (`autoseg compare`): Wilcoxon's signed-rank test of the patients' mean differences; under 20 patients the
   exact test of the mean over all flips of the patients' signs, which needs six patients to fall below 0.05. p-values
   are two-sided and corrected by Holm.

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from autoseg.core.caution import CountedRow, caution
 from autoseg.core.definitions import DEFINITIONS, TOLERANT, Metric, title_of
-from autoseg.core.scores import OVER_LABELS, LabelScore, Scores
+from autoseg.core.scores import EVERY_FILE, OVER_LABELS, LabelScore, Scores
 from autoseg.core.statistics import (
-    CAUTION_PATIENTS,
     RANKED_PATIENTS,
     SIGNIFICANCE,
     Interval,
@@ -248,9 +248,19 @@ def _notes(scores: Sequence[Scores], differences: Sequence[Difference], patients
     ]
     if len({other.tolerance_mm for other in scores}) > 1:
         notes.append("NSD is not compared: the results were scored with different tolerances")
-    if patients < CAUTION_PATIENTS:
-        notes.append(f"{patients} patients: intervals are narrower than they should be, or absent under 10")
-    return tuple(notes)
+    notes += [note for note in scores[0].notes if note.startswith(EVERY_FILE)]
+    if len({tuple(case.patient for case in each.cases) for each in scores}) > 1:
+        notes.append("the results do not agree on which cases are of one patient: those of the baseline are taken")
+    several = len(scores) > 2
+    rows = [
+        CountedRow(
+            label=f"{row.label} of {row.result}" if several else row.label,
+            metric=_title(row.metric),
+            patients=(row.paired.patients or row.paired.n) if row.paired else 0,
+        )
+        for row in differences
+    ]
+    return (*notes, *caution(patients, rows))
 
 
 def _rounded(count: int) -> int:

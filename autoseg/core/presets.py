@@ -30,6 +30,9 @@ class EvaluateOptions:
     empty_is_one: bool = False
     """A label that neither side holds scores 1 in overlap; by default it is undefined, left out and counted."""
 
+    groups: str | None = None
+    """A CSV (columns case, group) of which cases are of one patient; by default as their names or the dataset tell."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LesionWise:

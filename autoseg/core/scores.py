@@ -12,14 +12,18 @@ from typing import ClassVar
 
 import numpy as np
 
+from autoseg.core.caution import CountedRow, caution
 from autoseg.core.definitions import ENDLESS, TOLERANT, Metric, described, title_of
 from autoseg.core.presets import Rules
-from autoseg.core.statistics import CAUTION_PATIENTS, MINIMUM_PATIENTS, Interval, bca_interval, percentile_interval
+from autoseg.core.statistics import Interval, bca_interval, percentile_interval
 from autoseg.core.text import cell
 from planners.fingerprint import Label
 
 OVER_LABELS = "mean over labels"
 """The row that averages, within each case, the labels that are defined there."""
+
+EVERY_FILE = "every file counts as a patient"
+"""How the note begins that nothing is known of patients; comparisons repeat it."""
 
 DICE_ONLY = Rules()
 _INFINITE_WHERE = "are infinite where"
@@ -185,7 +189,7 @@ def make_scores(
         labels=labels,
         cases=ordered,
         summaries=tuple(rows),
-        notes=(*notes, *_one_sided(ordered, rules), *_caution(ordered)),
+        notes=(*notes, *_one_sided(ordered, rules), *_caution(ordered, names, rules)),
         tolerance_mm=None if not given else given[0] if len(given) == 1 else given,
         preset=preset,
         both_empty=rules.both_empty,
@@ -213,9 +217,16 @@ def scores_csv(scores: Scores) -> str:
 
 
 def scores_table(scores: Scores) -> str:
-    """Return the summary as a table for people: one line per metric and label, notes below."""
-    heading = ("label", "metric", "mean", "95 % interval", "median", "95 % interval", "n", "undefined")
+    """Return the summary as a table for people: one line per metric and label, notes below.
+
+    The columns of cases where a label was missed or made up are there when there are such cases.
+    """
+    heading: tuple[str, ...] = ("label", "metric", "mean", "95 % interval", "median", "95 % interval", "n", "undefined")
     rows = [heading, *(_line(scores, row) for row in scores.summaries)]
+    if any(row.only_reference or row.only_prediction for row in scores.summaries):
+        counts = [("missed", "made up"), *((str(r.only_reference), str(r.only_prediction)) for r in scores.summaries)]
+        rows = [(*row, *more) for row, more in zip(rows, counts, strict=True)]
+        heading = rows[0]
     widths = [max(len(row[i]) for row in rows) for i in range(len(heading))]
     lines = [
         "  ".join(_align(cell, width, i) for i, (cell, width) in enumerate(zip(row, widths, strict=True)))
@@ -317,13 +328,27 @@ def _one_sided(cases: Sequence[CaseScore], rules: Rules) -> tuple[str, ...]:
     return (f"{names} {where}: means take the image's diagonal",)
 
 
-def _caution(cases: Sequence[CaseScore]) -> tuple[str, ...]:
-    patients = len({case.patient for case in cases})
-    if patients < MINIMUM_PATIENTS:
-        return (f"{patients} patients are too few for an interval (at least {MINIMUM_PATIENTS})",)
-    if patients < CAUTION_PATIENTS:
-        return (f"intervals from {patients} patients (fewer than {CAUTION_PATIENTS}) are narrower than they should be",)
-    return ()
+def _caution(cases: Sequence[CaseScore], names: Sequence[str], rules: Rules) -> tuple[str, ...]:
+    """Say where patients are few, in all or in the rows of a label that fewer have."""
+    rows = [
+        CountedRow(
+            label=name,
+            metric=title_of(metric),
+            patients=len({case.patient for case in cases if getattr(case.labels[position], metric) is not None}),
+        )
+        for position, name in enumerate(names)
+        for metric in rules.metrics
+    ]
+    if len(names) > 1:
+        rows += [
+            CountedRow(
+                label=OVER_LABELS,
+                metric=title_of(metric),
+                patients=len({c.patient for c in cases if _mean([getattr(s, metric) for s in c.labels]) is not None}),
+            )
+            for metric in rules.metrics
+        ]
+    return caution(len({case.patient for case in cases}), rows)
 
 
 def _number(value: float | None) -> str:

@@ -23,7 +23,9 @@ from autoseg.core.scores import DICE_ONLY, CaseScore, Scores, make_scores, score
 from autoseg.core.workspace import Workspace
 from autoseg.datasets.dataset import Case, Dataset, Folds
 from autoseg.datasets.label_sources import Source, find_sources, grid_of, names_in, read_source, values_of
+from autoseg.datasets.names import group_of
 from autoseg.datasets.options import Options
+from autoseg.datasets.patients import patients_of
 from autoseg.datasets.read_case import read_reference
 from autoseg.datasets.understand import understand
 from autoseg.imaging.read import read_header
@@ -96,6 +98,7 @@ def evaluate(
     task = _task(references, sources, preset.labels if preset else ())
     if options.partial:
         task = replace(task, pairs=tuple(pair for pair in task.pairs if pair.prediction))
+    task = _with_patients(task, references, options.groups)
     rules = checked_rules(rules, sum(label.role == "foreground" for label in task.labels))
     notes = (*task.notes, *_seen_in_training(sources))
     scores = _score_all(replace(task, rules=rules, preset=options.preset, notes=notes))
@@ -186,10 +189,23 @@ def _task(references: Path, predictions: Sequence[Source], given: tuple[Label, .
     return _Task(labels=given or dataset.labels, pairs=_paired_cases(cases, predictions), dataset=dataset)
 
 
+def _with_patients(task: _Task, references: Path, groups: str | None) -> _Task:
+    """Take each case's patient from the list, where there is one, and note who counts as a patient."""
+    folder = references if references.is_dir() else references.parent
+    patients = patients_of({pair.name: pair.patient for pair in task.pairs}, groups, folder)
+    pairs = tuple(replace(pair, patient=patients.of[pair.name]) for pair in task.pairs)
+    return replace(task, pairs=pairs, notes=(*task.notes, *filter(None, [patients.note])))
+
+
 def _paired_sources(references: Sequence[Source], predictions: Sequence[Source]) -> tuple[_Pair, ...]:
     found = _predictions([reference.name for reference in references], predictions)
     return tuple(
-        _Pair(name=reference.name, patient=reference.name, prediction=prediction, source=reference)
+        _Pair(
+            name=reference.name,
+            patient=group_of(reference.name) or reference.name,
+            prediction=prediction,
+            source=reference,
+        )
         for reference, prediction in zip(references, found, strict=True)
     )
 
@@ -263,10 +279,10 @@ def _score_all(task: _Task) -> Scores:
         raise AutosegError.at("evaluate", "no case to score", "check that references and predictions belong together")
     cases = tuple(_scored(pair, task) for pair in progress(task.pairs, what="scoring"))
     missing = [case.case for case in cases if case.prediction is None]
-    notes = task.notes
+    notes: tuple[str, ...] = task.notes
     if missing:
         shown = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
-        notes += (f"{len(missing)} of {len(cases)} cases have no prediction and count as empty: {shown}",)
+        notes = (f"{len(missing)} of {len(cases)} cases have no prediction and count as empty: {shown}", *notes)
     notes += tuple(_unmeasured(case, task.rules) for case in cases if _unmeasured(case, task.rules))
     return make_scores(task.labels, cases, notes, task.rules, task.preset)
 

@@ -10,7 +10,7 @@ from scipy import stats
 from autoseg.core.comparison import Comparison, Difference, Result, compare_scores, comparison_table
 from autoseg.core.presets import Rules
 from autoseg.core.records import decode, encode
-from autoseg.core.scores import OVER_LABELS, CaseScore, LabelScore, Scores, make_scores
+from autoseg.core.scores import EVERY_FILE, OVER_LABELS, CaseScore, LabelScore, Scores, make_scores
 from planners.fingerprint import Label
 
 LABELS = (Label(name="liver", values=(1,)), Label(name="tumour", values=(2,)))
@@ -133,6 +133,21 @@ def test_slices_do_not_make_patients() -> None:
     assert found.paired is not None
     assert (found.paired.n, found.paired.patients, found.paired.mean_interval) == (60, 6, None)
     assert "with n=6" in found.conclusion
+
+
+def test_few_patients_are_noted_row_by_row_and_patients_are_those_of_the_scores() -> None:
+    old = result(60, 0.8, lambda i: 0.5 if i < 12 else None)
+    new = result(60, lambda i: 0.8 + noise(i), lambda i: 0.6 if i < 12 else None)
+    narrow = "intervals from fewer than 50 patients are narrower than they should be: tumour: 12 patients"
+    assert compared(old, new).notes[-1] == narrow
+    few = result(60, 0.8, lambda i: 0.5 if i < 3 else None)
+    assert "no interval under 10 patients: tumour: 3 patients" in compared(few, new).notes
+    grouped = result(60, 0.8, 0.5, patients=30)
+    notes = compared(grouped, new).notes
+    assert any("do not agree on which cases are of one patient" in note for note in notes)
+    assert any("intervals from 30 patients" in note for note in notes)
+    unknown = replace(old, notes=(f"{EVERY_FILE}: nothing says otherwise",))
+    assert f"{EVERY_FILE}: nothing says otherwise" in compared(unknown, new).notes
 
 
 def test_shorter_distances_are_better() -> None:

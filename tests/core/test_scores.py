@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 
@@ -91,6 +92,31 @@ def test_two_cases_of_one_patient_count_once_for_the_interval() -> None:
     assert interval.lower < interval.upper
 
 
+def test_labels_that_few_patients_have_are_noted_by_name():
+    def notes(n, tumours):
+        cases = [case(f"c{i:02}", (5, 1, 1), (1, 1, 1) if i < tumours else (0, 0, 0)) for i in range(n)]
+        return make_scores(LABELS, cases, [], Rules(metrics=("dice", "iou"))).notes
+
+    assert notes(60, 60) == ()
+    assert notes(60, 0) == ()  # no score, no interval: the table says so
+    assert notes(60, 7) == ("no interval under 10 patients: tumour: 7 patients",)
+    narrow = "are narrower than they should be"
+    assert notes(60, 12) == (f"intervals from fewer than 50 patients {narrow}: tumour: 12 patients",)
+    assert notes(20, 12) == (
+        f"intervals from 20 patients (fewer than 50) {narrow}",
+        f"intervals from fewer than 50 patients {narrow}: tumour: 12 patients",
+    )
+
+
+def test_a_metric_that_few_patients_have_is_noted_with_its_name():
+    cases = [case(f"c{i:02}", (5, 1, 1), (1, 1, 1)) for i in range(60)]
+    cases = [
+        replace(c, labels=tuple(replace(s, precision=1.0 if c.case < "c05" else None) for s in c.labels)) for c in cases
+    ]
+    found = make_scores(LABELS[:1], cases, [], Rules(metrics=("dice", "precision"))).notes
+    assert found == ("no interval under 10 patients: liver, precision: 5 patients",)
+
+
 def test_cases_are_in_order_of_their_names_and_survive_the_disk() -> None:
     scores = three_cases()
     assert [c.case for c in scores.cases] == ["a", "b", "c"]
@@ -107,8 +133,12 @@ def test_csv_has_a_row_per_case_and_label_with_empty_cells_for_undefined() -> No
 
 def test_table_shows_labels_counts_and_notes() -> None:
     lines = scores_table(three_cases()).splitlines()
-    assert " ".join(lines[0].split()) == "label metric mean 95 % interval median 95 % interval n undefined"
-    assert lines[2].split() == ["liver", "Dice", "0.7222", "-", "0.6667", "-", "3", "0"]
+    plain = "label metric mean 95 % interval median 95 % interval n undefined"
+    assert " ".join(lines[0].split()) == f"{plain} missed made up"
+    assert lines[2].split() == ["liver", "Dice", "0.7222", "-", "0.6667", "-", "3", "0", "0", "0"]
+    assert lines[3].split() == ["tumour", "Dice", "0.0000", "-", "0.0000", "-", "2", "1", "1", "1"]
+    found = scores_table(make_scores(LABELS, [case("a", (5, 0, 0), (1, 1, 1))], [])).splitlines()[0]
+    assert " ".join(found.split()) == plain  # nothing was missed or made up
     assert lines[6].startswith(OVER_LABELS)
     assert lines[-1] == "note: 3 patients are too few for an interval (at least 10)"
 

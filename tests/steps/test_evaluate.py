@@ -171,6 +171,38 @@ def test_label_maps_without_any_label_are_refused(tmp_path: Path) -> None:
         evaluate(tmp_path / "p", tmp_path / "r")
 
 
+# ---------------------------------------------------------------------------------------------------- patients
+def patients_in(scores: Scores) -> list[str]:
+    return [case.patient for case in scores.cases]
+
+
+def test_where_nothing_is_known_every_file_is_said_to_be_a_patient(folders: tuple[Path, Path]) -> None:
+    scores = evaluate(*folders)
+    assert patients_in(scores) == ["a", "b", "c"]
+    assert scores.notes[0] == "every file counts as a patient: nothing says which belong together (--groups would)"
+
+
+def test_patients_are_told_by_the_names_of_files(tmp_path: Path) -> None:
+    for name in ("sub-01_ses-1", "sub-01_ses-2", "sub-02_ses-1"):
+        for side in ("p", "r"):
+            save(tmp_path / side / f"{name}.nii.gz", cube(0))
+    scores = evaluate(tmp_path / "p", tmp_path / "r")
+    assert patients_in(scores) == ["sub-01", "sub-01", "sub-02"]
+    assert scores.notes[0] == "3 files of 2 patients, told by the dataset or their names"
+
+
+def test_a_list_says_which_files_are_of_one_patient(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    table = tmp_path / "groups.csv"
+    table.write_text("case,group\na,Ann\nc,Ann\nof_training,Bob\n")
+    assert cli.run(["evaluate", *map(str, folders), "--groups", str(table)]) == 0
+    scores = read_record(folders[0] / "scores.json", Scores)
+    assert patients_in(scores) == ["Ann", "b", "Ann"]
+    assert scores.notes[0] == f"3 files of 2 patients, told by --groups {table}"
+    table.write_text("case,group\nx,Ann\n")
+    with pytest.raises(AutosegError, match=r"names none of the cases; write the names of the cases: a, b, c"):
+        evaluate(*folders, options=EvaluateOptions(groups=str(table)))
+
+
 # ------------------------------------------------------------------------------------------------- with a dataset
 def workspace_of_masks(tmp_path: Path) -> Workspace:
     """Two cases of one patient and one of another; masks are 0/255 in the files, label 1 in the dataset."""
