@@ -2,7 +2,9 @@
 
     from autoseg.runner import load
 
-    labels = load("EXPORTED").predict(array, spacing_mm=(3.0, 0.8, 0.8))
+    model = load("EXPORTED")
+    labels = model.predict(array, spacing_mm=(3.0, 0.8, 0.8))
+    probabilities = model.predict_probabilities(array, spacing_mm=(3.0, 0.8, 0.8))  # calibrated
 
 An exported folder holds a copy of these modules, so it runs where autoseg is not installed.
 """

@@ -2,23 +2,23 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Integer, Real, UInt8, UInt16
+from jaxtyping import Float32, Integer, Real, UInt8, UInt16
 from numpy.typing import NDArray
 
 from autoseg.core.errors import AutosegError
 from autoseg.imaging.arrays import as_channels
 from autoseg.imaging.changes import Change, apply_change
-from autoseg.imaging.preparation import prepare_image
+from autoseg.imaging.preparation import GridMapping, prepare_image
 from autoseg.learning.image_source import Source
 from autoseg.runner.predictor import NetworkPredictor, open_session
 from autoseg.runner.record import PLAN_NAME, RECORD_NAME, Network, Resampling, RunnerRecord, Windows
-from autoseg.runner.reduction import TILE_PLANES, block_cuts, block_labels
+from autoseg.runner.reduction import TILE_PLANES, Operators, Planes, block_cuts, block_labels, block_probabilities
 from autoseg.runner.strict import read_strict
 from planners.plan import Plan
 from planners.sides import input_swaps
@@ -46,6 +46,35 @@ class Segmenter:
 
     def segment(self, array: Real[np.ndarray, "c z y x"], spacing_mm: SpacingMm) -> LabelMap:
         """Return the label map (z, y, x) of an image (c, z, y, x), uint8 or uint16."""
+        mapping, operators, blocks = self._blocks(array, spacing_mm)
+        table = np.array([0, *self.labels], dtype=np.uint8 if max(self.labels) <= np.iinfo(np.uint8).max else np.uint16)
+        native = np.zeros(mapping.native_shape, dtype=table.dtype)
+        cropped = mapping.crop(native)
+        for rows, planes in blocks:
+            cropped[slice(*rows)] = table[block_labels(planes, operators, rows, self.plan.target)]
+        for change in self.postprocessing:
+            native = apply_change(native, change, math.prod(spacing_mm))
+        return native
+
+    def probabilities(
+        self, array: Real[np.ndarray, "c z y x"], spacing_mm: SpacingMm, temperatures: Sequence[float]
+    ) -> Float32[np.ndarray, "k z y x"]:
+        """Return the calibrated probabilities (k, z, y, x) of an image (c, z, y, x); background is certain outside."""
+        mapping, operators, blocks = self._blocks(array, spacing_mm)
+        outputs = len(self.labels) + (self.plan.target == "labels")
+        native = np.zeros((outputs, *mapping.native_shape), dtype=np.float32)
+        if self.plan.target == "labels":
+            native[0] = 1
+        cropped = mapping.crop(native)
+        for rows, planes in blocks:
+            found = block_probabilities(planes, operators, rows, self.plan.target, temperatures)
+            cropped[:, slice(*rows)] = found
+        return native
+
+    def _blocks(
+        self, array: Real[np.ndarray, "c z y x"], spacing_mm: SpacingMm
+    ) -> tuple[GridMapping, list[Operators], Iterator[tuple[tuple[int, int], list[Planes]]]]:
+        """Return the way to the native grid, that of each configuration, and (rows, logits of each) block by block."""
         sources, mappings = [], []
         for member in self.members:
             prepared = prepare_image(array, spacing_mm, self.plan, member.predictor.configuration)
@@ -56,17 +85,10 @@ class Segmenter:
             sources.append(source)
             mappings.append(prepared.mapping)
         operators = [mapping.operators_to_native() for mapping in mappings]
-        table = np.array([0, *self.labels], dtype=np.uint8 if max(self.labels) <= np.iinfo(np.uint8).max else np.uint16)
-        native = np.zeros(mappings[0].native_shape, dtype=table.dtype)
-        cropped = mappings[0].crop(native)
-        cuts = block_cuts(len(cropped), TILE_PLANES)
+        cuts = block_cuts(operators[0][0].n_out, TILE_PLANES)
         triples = zip(self.members, sources, mappings, strict=True)
         streams = [member.predictor.blocks(source, mapping) for member, source, mapping in triples]
-        for rows, *planes in zip(cuts, *streams, strict=True):
-            cropped[slice(*rows)] = table[block_labels(planes, operators, rows, self.plan.target)]
-        for change in self.postprocessing:
-            native = apply_change(native, change, math.prod(spacing_mm))
-        return native
+        return mappings[0], operators, ((rows, list(planes)) for rows, *planes in zip(cuts, *streams, strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +118,27 @@ class ExportedModel:
             AutosegError: the array does not fit the spacing or the model, or holds NaN or infinity.
 
         """
+        image, spacing = self._checked(array, spacing_mm)
+        labels = self.segmenter.segment(image, spacing)
+        return labels[0] if len(spacing_mm) == 2 else labels
+
+    def predict_probabilities(self, array: NDArray[Any], spacing_mm: Sequence[float]) -> Float32[np.ndarray, "..."]:
+        """Return the probabilities of an image, all at once in memory, calibrated where the model has temperatures.
+
+        Arguments and errors as of `predict`.
+
+        Returns:
+            float32 (k, z, y, x), for 2D images (k, y, x). Where labels exclude each other: background, then `labels`,
+            summing to one; where they overlap: `labels`, each on its own. Postprocessing does not change them.
+
+        """
+        image, spacing = self._checked(array, spacing_mm)
+        found = self.segmenter.probabilities(image, spacing, self.record.calibration or ())
+        return found[:, 0] if len(spacing_mm) == 2 else found
+
+    def _checked(
+        self, array: NDArray[Any], spacing_mm: Sequence[float]
+    ) -> tuple[Real[np.ndarray, "c z y x"], SpacingMm]:
         spacing = tuple(float(s) for s in spacing_mm)
         image = as_channels(np.asarray(array), spacing)
         names = self.plan.channels
@@ -105,8 +148,7 @@ class ExportedModel:
         if min(image.shape) < 1:
             raise AutosegError.at("image", f"empty: shape {image.shape}", "give an image with voxels")
         z, y, x = (1.0, *spacing) if len(spacing) == 2 else spacing
-        labels = self.segmenter.segment(image, (z, y, x))
-        return labels[0] if len(spacing) == 2 else labels
+        return image, (z, y, x)
 
 
 def load(folder: Path | str, threads: int = 0) -> ExportedModel:

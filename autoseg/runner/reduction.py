@@ -105,6 +105,44 @@ def block_labels(
     return result
 
 
+def block_probabilities(
+    planes: Sequence[Planes],
+    operators: Sequence[Operators],
+    rows: tuple[int, int],
+    target: Target,
+    temperatures: Sequence[float] = (),
+) -> Float32[np.ndarray, "k z y x"]:
+    """Return the probabilities of every class of native planes `rows[0]` to `rows[1]`, over the whole crop.
+
+    Arguments as of `block_labels`; `temperatures` calibrate: one for all labels, one for each region, none for none.
+    """
+    _, y, x = operators[0]
+    result = np.zeros((planes[0].shape[1], rows[1] - rows[0], y.n_out, x.n_out), dtype=np.float32)
+    for tile_y, tile_x in product(block_cuts(y.n_out, TILE_EDGE), block_cuts(x.n_out, TILE_EDGE)):
+        views = []
+        for logits, ways in zip(planes, operators, strict=True):
+            parts = (_part(ways[0], rows), _part(ways[1], tile_y), _part(ways[2], tile_x))
+            views.append(View(logits=logits[:, :, parts[1].source, parts[2].source], parts=parts))
+        for index, values in tempered(_averaged(views, target), target, temperatures).items():
+            result[index, :, slice(*tile_y), slice(*tile_x)] = values
+    return result
+
+
+def tempered(probabilities: Mapping[int, Tile], target: Target, temperatures: Sequence[float]) -> Mapping[int, Tile]:
+    """Return calibrated probabilities: p^(1/T) over their sum, for a region over p^(1/T) + (1 - p)^(1/T)."""
+    if not temperatures:
+        return probabilities
+    if target == "regions":
+        found = {}
+        for index, p in probabilities.items():
+            power = np.float32(1 / temperatures[index])
+            found[index] = p**power / (p**power + (1 - p) ** power)
+        return found
+    raised = {index: values ** np.float32(1 / temperatures[0]) for index, values in probabilities.items()}
+    total = reduce(np.add, raised.values())
+    return {index: values / total for index, values in raised.items()}
+
+
 def tile_labels(views: Sequence[View], target: Target) -> TileLabels:
     """Return the class indexes of one tile."""
     if len(views) == 1:
@@ -112,12 +150,17 @@ def tile_labels(views: Sequence[View], target: Target) -> TileLabels:
         if target == "labels":
             return _largest({index: view.interpolate(index) for index in _candidates(view)})
         return _last_above({index: view.interpolate(index) for index in _positive(view)}, 0.0, view)
+    totals = _averaged(views, target)
+    return _largest(totals) if target == "labels" else _last_above(totals, 0.5, views[0])
+
+
+def _averaged(views: Sequence[View], target: Target) -> dict[int, Tile]:
+    """Return the probabilities of the classes that have any, averaged over configurations, in the order of indexes."""
     totals: dict[int, Tile] = {}
     for view in views:
         for index, values in (_softmax(view) if target == "labels" else _sigmoid(view)).items():
             totals[index] = totals[index] + values if index in totals else values
-    totals = {index: values / np.float32(len(views)) for index, values in sorted(totals.items())}
-    return _largest(totals) if target == "labels" else _last_above(totals, 0.5, views[0])
+    return {index: values / np.float32(len(views)) for index, values in sorted(totals.items())}
 
 
 def _part(operator: AxisOperator, rows: tuple[int, int]) -> Part:

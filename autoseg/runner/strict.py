@@ -31,6 +31,8 @@ def read_strict(path: Path, kind: type[T]) -> T:
     found = document.pop("schema", None) if isinstance(document, dict) else None
     if found != schema:
         raise AutosegError.at(path, f"schema is {found!r}, expected {schema!r}", "use the version that wrote it")
+    if isinstance(document, dict):
+        document.pop("seal", None)
     try:
         record: T = _convert(document, kind, kind.__name__)
     except ValueError as error:

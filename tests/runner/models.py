@@ -1,14 +1,26 @@
 """Models with drawn weights, whole folders of them, and images with a frame of zeros."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from autoseg.core.calibration import CALIBRATION_NAME, Calibration, Temperature
+from autoseg.core.records import write_record
 from autoseg.learning.inference import InferenceOptions, make_segmenter
-from autoseg.learning.model_files import ModelRecord, TrainedNetwork, load_networks, save_model, save_network
+from autoseg.learning.model_files import (
+    ModelRecord,
+    TrainedNetwork,
+    companions_written,
+    load_networks,
+    save_model,
+    save_network,
+)
 from autoseg.learning.network import build_network
+from autoseg.learning.trust import load_trust, networks_behind
+from autoseg.model import Model
 from planners.fingerprint import CaseFingerprint, ChannelFingerprint, Fingerprint, Label
 from planners.plan import Augmentation, Configuration, Normalization, Plan
 from tests.builders import configuration
@@ -130,3 +142,26 @@ def torch_labels(folder: Path, image: np.ndarray, spacing_mm=SPACING_MM) -> np.n
     )
     segmenter = make_segmenter(loaded.plan, loaded.networks, options)
     return segmenter.segment(segmenter.prepare(image, spacing_mm))
+
+
+def calibrate(folder: Path, temperatures: Sequence[float]) -> None:
+    """Give a model temperatures, as selection does: one for labels, or one for each region."""
+    loaded = load_networks(folder, torch.device("cpu"))
+    found = Calibration(
+        target=loaded.plan.target,
+        configurations=loaded.configurations,
+        networks=networks_behind(loaded.record, loaded.plan, loaded.configurations),
+        n_cases=20,
+        n_voxels=1000,
+        temperatures=tuple(Temperature(of=str(i), temperature=t, because="test") for i, t in enumerate(temperatures)),
+    )
+    with companions_written(folder, CALIBRATION_NAME):
+        write_record(folder / CALIBRATION_NAME, found)
+
+
+def torch_probabilities(folder: Path, image: np.ndarray, spacing_mm=SPACING_MM) -> np.ndarray:
+    """What the engine says of an image in float32: calibrated probabilities (k, z, y, x)."""
+    loaded = load_networks(folder, torch.device("cpu"))
+    options = InferenceOptions(mirror=loaded.record.mirror, dtype=torch.float32, configurations=loaded.configurations)
+    segmenter = make_segmenter(loaded.plan, loaded.networks, options)
+    return Model(segmenter=segmenter, trust=load_trust(folder, loaded)).predict_probabilities(image, spacing_mm)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -20,7 +21,16 @@ from autoseg.runner.strict import read_strict
 from autoseg.steps.export import export
 from planners.fingerprint import Label
 from planners.plan import Plan
-from tests.runner.models import SPACING_MM, make_model, mirrored, phantom, planned, torch_labels
+from tests.runner.models import (
+    SPACING_MM,
+    calibrate,
+    make_model,
+    mirrored,
+    phantom,
+    planned,
+    torch_labels,
+    torch_probabilities,
+)
 
 BLOCKED = ("torch", "scipy", "skimage", "msgspec", "SimpleITK", "autoseg", "planners", "jaxtyping", "onnx", "cyclopts")
 BLOCKER = f"""
@@ -113,6 +123,33 @@ class TestLabels:
         image = phantom((9, 40, 33))[:, 4]
         found = load(tmp_path / "out").predict(image, (0.8, 0.9))
         assert np.array_equal(found, torch_labels(model, image[:, None], (1.0, 0.8, 0.9))[0])
+
+
+class TestProbabilities:
+    @pytest.mark.parametrize(("configurations", "changes"), MODELS)
+    def test_equal_the_engines_with_the_temperatures_that_were_exported(self, tmp_path, configurations, changes):
+        model = make_model(tmp_path / "model", *configurations, **changes)
+        regions = changes.get("plan", {}).get("target") == "regions"
+        calibrate(model, (0.5, 2.0, 1.5) if regions else (0.5,))
+        image = phantom()
+        export(model, tmp_path / "out")
+        exported = load(tmp_path / "out", threads=1)
+        found = exported.predict_probabilities(image, SPACING_MM)
+        expected = torch_probabilities(model, image)
+        assert exported.record.calibration == ((0.5, 2.0, 1.5) if regions else (0.5,))
+        assert (found.dtype, found.shape) == (np.float32, expected.shape)
+        assert np.abs(found - expected).mean() < 1e-4
+        assert (np.abs(found - expected) < 1e-3).mean() > 0.9999
+        plain = replace(exported, record=replace(exported.record, calibration=None))
+        assert np.abs(plain.predict_probabilities(image, SPACING_MM) - expected).max() > 0.05
+
+    def test_of_a_slice_have_its_shape(self, tmp_path):
+        model = make_model(tmp_path / "model", planned(2))
+        export(model, tmp_path / "out")
+        image = phantom((9, 40, 33))[:, 4]
+        found = load(tmp_path / "out").predict_probabilities(image, (0.8, 0.9))
+        assert found.shape[1:] == image.shape[1:]
+        np.testing.assert_allclose(found.sum(axis=0), 1, atol=1e-5)
 
 
 class TestFolder:
