@@ -20,7 +20,6 @@ _RESAMPLING: Mapping[str, Mapping[str, Json]] = MappingProxyType(
     }
 )
 _RESAMPLER = "resample_data_or_seg_to_shape"
-# Those that turn images into one orientation first are not among them.
 REORIENTING_READERS = frozenset({"SimpleITKIOWithReorient", "NibabelIOWithReorient"})
 """Those that turn every image to RAS before anything else."""
 _READERS = frozenset({"SimpleITKIO", "NibabelIO", "NaturalImage2DIO", "Tiff3DIO"}) | REORIENTING_READERS
