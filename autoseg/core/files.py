@@ -109,6 +109,20 @@ def copy_file(source: Path | str, target: Path | str) -> str:
     return str(target)
 
 
+def require_room(folder: Path, expected_bytes: int, what: str) -> None:
+    """Refuse to begin `what` if the disk of `folder`, which need not be there yet, has no room for what it will write.
+
+    Raises:
+        FullDiskError: 1.2 times `expected_bytes` are not free.
+
+    """
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    free_bytes, wanted_bytes = shutil.disk_usage(there).free, int(_FREE_FACTOR * expected_bytes)
+    if free_bytes < wanted_bytes:
+        needed = f"{what} needs about {wanted_bytes:,} bytes on this disk, {free_bytes:,} are free"
+        raise FullDiskError.at(folder, needed, "free some space or choose another place")
+
+
 def append_line(path: Path, line: str) -> None:
     """Append `line` and a newline to a log, in one write, and have it on the disk before going on.
 

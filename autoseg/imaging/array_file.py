@@ -77,7 +77,7 @@ def write_array_label(path: Path, array: Integer[np.ndarray, "z y x"], grid: Gri
             np.lib.format.write_array(handle, array[0] if grid.dimensions == 2 else array, allow_pickle=False)
         compare_written(lambda place: read_array(place, ReadOptions(spacing_mm=grid.spacing_mm)), temporary, array)
 
-    write_atomically(path, writer)
+    write_atomically(path, writer, expected_bytes=array.nbytes)
 
 
 @contextmanager

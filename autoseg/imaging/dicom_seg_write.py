@@ -64,7 +64,7 @@ def write_segmentation(
                 msg = f"what was read back of {label.name} differs from what was written"
                 raise OSError(msg)
 
-    write_atomically(path, writer)
+    write_atomically(path, writer, expected_bytes=len(shown) * label_map.size // 8)
 
 
 def shown_labels(label_map: NDArray[Any], labels: Sequence[Label]) -> list[Label]:

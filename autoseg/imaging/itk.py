@@ -143,7 +143,7 @@ def write_itk_label(path: Path, array: Integer[np.ndarray, "z y x"], grid: Grid,
             msg = "what was read back differs from what was written"
             raise OSError(msg)
 
-    write_atomically(path, writer)
+    write_atomically(path, writer, expected_bytes=array.nbytes)
 
 
 def _set_geometry(image: "sitk.Image", grid: Grid) -> None:

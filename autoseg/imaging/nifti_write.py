@@ -84,7 +84,7 @@ def _write(path: Path, array: Real[np.ndarray, "c z y x"], raw: "Nifti1Header") 
             msg = "what was read back differs from what was written"
             raise OSError(msg)
 
-    write_atomically(path, writer)
+    write_atomically(path, writer, expected_bytes=voxels.nbytes)
 
 
 def _compress(write: Callable[[bytes], object], parts: tuple[bytes, ...]) -> None:

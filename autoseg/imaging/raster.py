@@ -130,7 +130,7 @@ def write_raster_label(path: Path, array: Integer[np.ndarray, "z y x"]) -> None:
         Image.fromarray(array[0]).save(temporary, **options)
         compare_written(read_raster_label, temporary, array)
 
-    write_atomically(path, writer)
+    write_atomically(path, writer, expected_bytes=array.nbytes)
 
 
 def compare_written(read: Any, temporary: Path, array: Integer[np.ndarray, "z y x"]) -> None:

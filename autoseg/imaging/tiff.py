@@ -121,7 +121,7 @@ def write_tiff_label(path: Path, array: Integer[np.ndarray, "z y x"], grid: Grid
             )
         compare_written(read_tiff_label, temporary, array)
 
-    write_atomically(path, writer)
+    write_atomically(path, writer, expected_bytes=array.nbytes)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What is done with a case: it is read and prepared, predicted, measured and written; each step may run in a thread."""
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -241,7 +242,7 @@ def _label_map(job: Job, segmenter: Segmenter, ready: Ready, told: tuple[Tally, 
         found.append(segmenter.segment(ready.prepared, sink, tally, watch))
         writer.finish()
 
-    write_atomically(path, fill)
+    write_atomically(path, fill, expected_bytes=outputs * math.prod(ready.image.grid.shape) // 2)
     record = ProbabilitiesRecord(
         file=path.name,
         sha256=digest_file(path),

@@ -30,6 +30,7 @@ from autoseg.predicting.cases import (
 )
 from autoseg.predicting.costs import Pace, base_bytes, reading_bytes, writing_bytes
 from autoseg.predicting.records import CasePrediction, FailedCase
+from autoseg.predicting.room import refuse_without_room
 
 _GIB = 1 << 30
 _LANE_VOXELS = 1 << 23
@@ -70,7 +71,13 @@ class _Workers:
 
 
 def predict_cases(job: Job, cases: Sequence[InputCase]) -> Outcome:
-    """Predict the cases, reading ahead by one and writing behind by a few where memory allows."""
+    """Predict the cases, reading ahead by one and writing behind by a few where memory allows.
+
+    Raises:
+        FullDiskError: what they will take does not fit the disk.
+
+    """
+    refuse_without_room(job, cases)
     count = torch.get_num_threads()
     pools = (ThreadPoolExecutor(1), ThreadPoolExecutor(_WRITERS), ThreadPoolExecutor(count))
     try:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoseg.core.errors import AutosegError
-from autoseg.core.files import locked
+from autoseg.core.files import locked, require_room
 from autoseg.core.plans import read_plan
 from autoseg.core.records import encode, read_record
 from autoseg.core.runtime import cores, digest_bytes, digest_file, memory_bytes, progress, run_parallel
@@ -94,7 +94,7 @@ def preprocess(workspace: Workspace, configuration_name: str) -> None:
     Raises:
         AutosegError: the plan has no such configuration, a case cannot be read, or, in a cascade, the stage before has
             not predicted it.
-        ResourceError: the disk is full.
+        ResourceError: the disk is full, or has no room for all cases before the first is begun.
 
     """
     dataset = read_record(workspace.dataset, Dataset)
@@ -109,7 +109,9 @@ def preprocess(workspace: Workspace, configuration_name: str) -> None:
     before = {} if configuration.previous is None else _predicted_before(workspace, configuration.previous)
     with locked(workspace.lock(f"preprocessed-{configuration_name}")):  # others wait here, and find all done
         tasks = list(_tasks(dataset, plan, (configuration, before), folder))
-        workers = _workers(read_record(workspace.fingerprint, Fingerprint), configuration, len(tasks))
+        fingerprint = read_record(workspace.fingerprint, Fingerprint)
+        require_room(folder, _stored_bytes(fingerprint, tasks, configuration), f"{what} of {len(tasks)} cases")
+        workers = _workers(fingerprint, configuration, len(tasks))
         done = run_parallel(_store, tasks, what=what, workers=workers) if workers else _store_overlapped(tasks)
         for _ in progress(done, what=what, total=len(tasks)):
             pass
@@ -178,6 +180,28 @@ def _workers(fingerprint: Fingerprint, configuration: Configuration, n_tasks: in
         return 0
     fitting = int(memory_bytes() * _MEMORY_SHARE / (_BYTES_PER_VOXEL * max(voxels)))
     return max(1, min(cores(), fitting))
+
+
+def _stored_bytes(fingerprint: Fingerprint, tasks: Sequence[_Task], configuration: Configuration) -> int:
+    """Return what the waiting cases will take at most: image and label maps on the network's grid, uncompressed.
+
+    A case that is stored already in another form is replaced; that is not counted.
+    """
+    if not tasks:
+        return 0
+    n_foreground = sum(entry.role == "foreground" for entry in tasks[0].plan.labels)
+    maps = (n_foreground if tasks[0].plan.target == "regions" else 1) + (tasks[0].before is not None)
+    per_voxel = len(fingerprint.channels) * np.dtype(np.float32).itemsize + maps * np.dtype(np.int16).itemsize
+    waiting = {task.case.name for task in tasks}
+    found = [_resampled_voxels(case, configuration) for case in fingerprint.cases if case.name in waiting]
+    return int(sum(found) * per_voxel)
+
+
+def _resampled_voxels(case: CaseFingerprint, configuration: Configuration) -> float:
+    kept = float(np.prod(case.shape_after_crop, dtype=np.float64))
+    # In 2D slices stay as they are, and lie across the widest spacing.
+    spacing_mm = sorted(case.spacing_mm)[: configuration.dimensions]
+    return kept * float(np.prod(spacing_mm) / np.prod(configuration.spacing_mm))
 
 
 def _most_voxels(case: CaseFingerprint, configuration: Configuration) -> float:

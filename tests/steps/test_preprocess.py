@@ -1,10 +1,11 @@
+import shutil
 from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from autoseg.core.errors import AutosegError
+from autoseg.core.errors import EXIT_RESOURCES, AutosegError, FullDiskError
 from autoseg.core.labels import OUTSIDE
 from autoseg.core.records import read_record, write_record
 from autoseg.core.runtime import digest_file
@@ -225,3 +226,19 @@ def test_a_cascade_waits_for_every_fold_of_the_stage_before(cascade):
     (cascade.validation("3d_lowres", 1) / "records" / "c1.json").unlink()
     with pytest.raises(AutosegError, match="3d_lowres has not predicted c1 out of fold 1; train every fold"):
         preprocess(cascade, "3d_cascade_fullres")
+
+
+@pytest.mark.parametrize(("name", "voxels"), [("3d_fullres", 8 * 8 * 10), ("2d", 8 * 8 * 5)])
+def test_a_disk_without_room_for_all_cases_is_told_before_the_first(workspace, monkeypatch, name, voxels):
+    needed = int(1.2 * 3 * voxels * (4 + 2))  # three cases of a float32 channel and an int16 label map
+    monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, needed - 1))
+    match = rf"preprocess {name} of 3 cases needs about {needed:,} bytes on this disk, {needed - 1:,} are free"
+    with pytest.raises(FullDiskError, match=match) as caught:
+        preprocess(workspace, name)
+    assert caught.value.exit_code == EXIT_RESOURCES
+    assert "\n" not in str(caught.value)
+    assert not list(workspace.preprocessed(name).glob("*"))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 0, 10**9))
+    preprocess(workspace, name)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 0))
+    preprocess(workspace, name)  # nothing is left to write
