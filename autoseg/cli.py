@@ -83,9 +83,10 @@ def predict(
     """
     if not inputs:
         raise AutosegError.at("predict", "no input given", "name image files, DICOM series folders or folders of cases")
-    from autoseg.steps import predict as step
+    from autoseg import recorded
+    from autoseg.steps.predict import PredictOptions
 
-    wanted = step.PredictOptions(
+    wanted = PredictOptions(
         inputs=inputs,
         model=options.model,
         output=options.output,
@@ -99,7 +100,7 @@ def predict(
         strict=options.strict,
         reading=options.reading,
     )
-    record = step.predict(wanted)
+    record = recorded.predict(wanted)
     kept = f", {len(record.skipped)} of them from before" if record.skipped else ""
     _tell(talk, record, f"{len(record.cases)} segmented{kept}: {options.output}\n{record.use}")
     return _next(f"autoseg evaluate {options.output} REFERENCES")
@@ -124,7 +125,7 @@ def evaluate(
         explain: Print what each metric means, and whose numbers it equals.
     """
     from autoseg.core.scores import scores_table
-    from autoseg.steps.evaluate import evaluate as run
+    from autoseg.recorded import evaluate as run
 
     scores = run(predictions, references, output, options)
     explained = ["", *scores.definitions] if explain else []
@@ -147,7 +148,7 @@ def compare(
         output: Folder for comparison.json; by default nothing is written.
     """
     from autoseg.core.comparison import comparison_table
-    from autoseg.steps.compare import compare as run
+    from autoseg.recorded import compare as run
 
     comparison = run(results, output, metric)
     _tell(talk, comparison, comparison_table(comparison))

@@ -22,6 +22,7 @@ from autoseg.core.runtime import logged_step
 from autoseg.core.scores import Scores
 from autoseg.core.selection import JOINED
 from autoseg.core.starts import START_NAME, StartNetwork, StartRecord, start_folder
+from autoseg.core.traces import StepFiles
 from autoseg.core.workspace import Workspace, seed_of
 from autoseg.groundwork import chosen_configurations, forget_stop
 from autoseg.imaging.selection import Selection
@@ -95,7 +96,8 @@ def train_more(workspace: Workspace, options: TrainCommand) -> Continuation:
         seed=seed + len(history.made) + 1,  # other batches than those it has seen
         deterministic=options.deterministic,
     )
-    with logged_step(workspace.run_log, "train more", **asdict(task)), repeatable_if(options.deterministic):
+    files = StepFiles(reads=(folder / "training.json", workspace.plan, workspace.folds))
+    with logged_step(workspace.run_log, "train more", files, **asdict(task)), repeatable_if(options.deterministic):
         trained = train(side, task)
         predict_validation(side, name, options.fold, device.type)
         dice_after = score_validation(side, name, options.fold).summary().mean

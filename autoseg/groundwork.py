@@ -17,6 +17,7 @@ from autoseg.core.provenance import inputs_digest, is_done, mark_done
 from autoseg.core.records import read_record, write_record
 from autoseg.core.runtime import has_cuda_driver, logged_step, say
 from autoseg.core.starts import START_NAME, start_folder
+from autoseg.core.traces import StepFiles
 from autoseg.core.workspace import Workspace, WorkspaceRecord, default_root, open_workspace, remove_if_empty
 from autoseg.datasets.dataset import Dataset, Folds
 from autoseg.datasets.declaration import DECLARATION, propose
@@ -79,7 +80,8 @@ def looked(workspace: Workspace, reading: Reading) -> Inspection:
     """
     dataset = Path(read_record(workspace.record, WorkspaceRecord).dataset)
     try:
-        with logged_step(workspace.run_log, "inspect", **asdict(reading)):
+        files = StepFiles(writes=(workspace.dataset, workspace.findings, workspace.manifest))
+        with logged_step(workspace.run_log, "inspect", files, **asdict(reading)):
             return inspect(dataset, workspace, reading)
     except AutosegError:
         remove_if_empty(workspace)
@@ -119,7 +121,8 @@ def after_looking(workspace: Workspace, wanted: InspectCommand, reading: Reading
     if wanted.fix is not None:
         inspection = read_record(workspace.findings, Inspection)
         known = {fact.stamp: fact for fact in (*inspection.cases, *inspection.test_cases)}
-        with logged_step(workspace.run_log, "mend", output=str(wanted.fix)):
+        files = StepFiles(reads=(workspace.findings,), writes=(wanted.fix,))
+        with logged_step(workspace.run_log, "mend", files, output=wanted.fix):
             say(describe(mend(Path(inspection.folder), wanted.fix, reading, known), wanted.fix))
 
 
@@ -135,7 +138,8 @@ def fingerprinted(workspace: Workspace, reading: Reading = Reading()) -> Fingerp
     refuse_errors(read_record(workspace.findings, Inspection))
     inputs = inputs_digest(workspace.dataset, workspace.findings)
     if not (workspace.fingerprint.exists() and is_done(workspace.provenance, "fingerprint", inputs)):
-        with logged_step(workspace.run_log, "fingerprint"):
+        files = StepFiles(reads=(workspace.dataset, workspace.findings), writes=(workspace.fingerprint,))
+        with logged_step(workspace.run_log, "fingerprint", files):
             make_fingerprint(workspace)
         mark_done(workspace.provenance, "fingerprint", inputs)
     return read_record(workspace.fingerprint, Fingerprint)
@@ -151,7 +155,8 @@ def planned(workspace: Workspace, options: PlanOptions) -> Plan:
     given = (*given, start_folder(workspace.root) / START_NAME) if options.begun else given
     inputs = inputs_digest(workspace.fingerprint, f"measured {measured}", json.dumps(asdict(options)), *given)
     if not (workspace.plan.exists() and is_done(workspace.provenance, "plan", inputs)):
-        with logged_step(workspace.run_log, "plan", **asdict(options)):
+        files = StepFiles(reads=(workspace.fingerprint, workspace.machine, *given), writes=(workspace.plan,))
+        with logged_step(workspace.run_log, "plan", files, **asdict(options)):
             plan(workspace, options)
         mark_done(workspace.provenance, "plan", inputs)
     return read_plan(workspace.plan)
@@ -228,9 +233,24 @@ def preprocessed(workspace: Workspace, configuration: str | None) -> Preprocesse
     wanted = () if configuration is None else (configuration,)
     name = chosen_configurations(read_plan(workspace.plan), wanted)[0]
     sweep_temporaries(workspace.root)
-    with logged_step(workspace.run_log, "preprocess", configuration=name):
+    files = StepFiles(reads=(workspace.dataset, workspace.plan), writes=(workspace.preprocessed(name) / "*.json",))
+    with logged_step(workspace.run_log, "preprocess", files, configuration=name):
         preprocess(workspace, name)
     return PreprocessedCases(configuration=name, folder=str(workspace.preprocessed(name)))
+
+
+def files_of_training(workspace: Workspace, configuration: str, fold: int) -> StepFiles:
+    """Return what a training reads and writes, cases and weights by the records that name their digests."""
+    record = workspace.training(configuration, fold) / "training.json"
+    cases = workspace.preprocessed(configuration) / "*.json"
+    reads = (workspace.plan, workspace.folds, workspace.fingerprint, cases)
+    return StepFiles(reads=reads, writes=(record, workspace.model / "model.json"))
+
+
+def files_of_validation(workspace: Workspace, configuration: str, fold: int) -> StepFiles:
+    """Return what a validation reads and writes: label maps, and their scores beside them."""
+    reads = (workspace.model / "model.json", workspace.folds)
+    return StepFiles(reads=reads, writes=(workspace.validation(configuration, fold),))
 
 
 def folded(workspace: Workspace, choice: FoldChoice, seed: int) -> tuple[int, ...]:

@@ -46,7 +46,7 @@ def export(model: Path, *, onnx: Path, talk: Talking = TALK) -> int:
         onnx: The new folder; an earlier export there is replaced.
         talk: How to talk.
     """
-    from autoseg.steps.export import export as run
+    from autoseg.recorded import export as run
 
     record = run(model, onnx)
     tell(talk, record, f"{len(record.networks)} ONNX networks and their runner: {onnx}")

@@ -8,6 +8,7 @@ from autoseg.core.files import locked, sweep_temporaries
 from autoseg.core.ledger import Ledger
 from autoseg.core.runtime import logged_step, say
 from autoseg.core.selection import JOINED
+from autoseg.core.traces import StepFiles
 from autoseg.core.workspace import default_root, keep_seed, open_workspace, seed_of
 from autoseg.datasets.inspection import refuse_errors
 from autoseg.datasets.options import Options as Reading
@@ -110,7 +111,7 @@ def _plan_and_train(job: Job, options: PlanAndTrainOptions, reading: Reading) ->
     results = train_networks(job, trainings)
     selection = select(job, [each for each in results if each.configuration in names and each.fold in folds], names)
     measure_presets_in_time(job, results)
-    with logged_step(workspace.run_log, "report"):
+    with logged_step(workspace.run_log, "report", StepFiles(writes=(workspace.report,))):
         page = report(workspace)
     job.ledger.save()
     return RunResult(

@@ -8,6 +8,7 @@ from autoseg.core.plans import read_plan
 from autoseg.core.records import write_record
 from autoseg.core.runtime import logged_step, say
 from autoseg.core.selection import JOINED, Choice
+from autoseg.groundwork import files_of_validation
 from autoseg.imaging.selection import Selection
 from autoseg.learning.model_files import choose_prediction, load_model_record
 from autoseg.learning.presets import PRESETS
@@ -52,8 +53,9 @@ def select(job: Job, results: Sequence[NetworkResult], wanted: Sequence[str]) ->
             continue
         began = time.monotonic()
         for fold in folds:
-            with logged_step(workspace.run_log, "validate", configuration=name, fold=fold):
-                predict_validation(workspace, name, fold, job.device.type)
+            device, files = job.device.type, files_of_validation(workspace, name, fold)
+            with logged_step(workspace.run_log, "validate", files, configuration=name, fold=fold, device=device):
+                predict_validation(workspace, name, fold, device)
                 score_validation(workspace, name, fold)
         candidates.append(name)
         left_s = None if left_s is None else left_s - (time.monotonic() - began)
@@ -107,7 +109,7 @@ def measure_presets_in_time(job: Job, results: Sequence[NetworkResult]) -> None:
         if left_s < 0:
             say("presets not measured: no time is left for it; autoseg show WORKSPACE --measure does")
             return
-    with logged_step(job.workspace.run_log, "presets"):
+    with logged_step(job.workspace.run_log, "presets", device=job.device.type):
         measure_presets(job.workspace, job.device.type, left_s=left_s)
 
 

@@ -16,6 +16,8 @@ from autoseg.core.workspace import Workspace, seed_of
 from autoseg.datasets.dataset import Folds
 from autoseg.groundwork import (
     chosen_configurations,
+    files_of_training,
+    files_of_validation,
     fold_as_split,
     forget_stop,
     forget_training,
@@ -240,7 +242,8 @@ def _trained(job: Job, configuration: str, fold: int, seconds: float | None) -> 
         say(f"training {configuration} fold {fold}: {describe_seconds(seconds)}")
     path = job.workspace.training(configuration, fold) / "training.json"
     before = read_record(path, TrainingRecord) if path.exists() else None
-    with job.ledger.training(), logged_step(job.workspace.run_log, "train", **asdict(options)):
+    files = files_of_training(job.workspace, configuration, fold)
+    with job.ledger.training(), logged_step(job.workspace.run_log, "train", files, **asdict(options)):
         record = train(job.workspace, options, job.workers)
     return record, record.asked_to_finish and record != before
 
@@ -268,8 +271,11 @@ def _validated(job: Job, record: TrainingRecord) -> Scores:
     scores = workspace.validation(configuration, fold) / "scores.json"
     if scores.exists() and is_done(workspace.provenance, step, inputs):
         return read_record(scores, Scores)
-    with job.ledger.validation(), logged_step(workspace.run_log, "validate", configuration=configuration, fold=fold):
-        predict_validation(workspace, configuration, fold, job.device.type)
+    device = job.device.type
+    files = files_of_validation(workspace, configuration, fold)
+    told = {"configuration": configuration, "fold": fold, "device": device}
+    with job.ledger.validation(), logged_step(workspace.run_log, "validate", files, **told):
+        predict_validation(workspace, configuration, fold, device)
         made = score_validation(workspace, configuration, fold)
     network = replace(record.network, validation_dice=made.summary().mean)
     write_record(workspace.training(configuration, fold) / "training.json", replace(record, network=network))
@@ -367,7 +373,8 @@ def _trained_by_hand(job: Job, configuration: str, fold: int, budget: Budget) ->
     task = _training_options(
         replace(job, budget=replace(job.budget, budget=budget)), configuration, fold, budget.seconds
     )
-    with logged_step(workspace.run_log, "train", **asdict(task)):
+    files = files_of_training(workspace, configuration, fold)
+    with logged_step(workspace.run_log, "train", files, **asdict(task)):
         record = train(workspace, task, job.workers)
     _validated(job, record)
     write_model(workspace)

@@ -28,6 +28,8 @@ from autoseg.core.energy import energy_between, usage
 from autoseg.core.errors import ResourceError
 from autoseg.core.files import append_line
 from autoseg.core.text import printable
+from autoseg.core.traces import StepFiles, commit, digests, impersonal, outcome_of
+from autoseg.core.version import VERSION
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -253,7 +255,11 @@ def digest_file(path: Path) -> str:
 class RunEntry:
     """One step that ran: with which arguments (names and values as text), when, for how long, and how it ended.
 
-    `processor_s` counts all cores; `energy_j` is what the processors' counters say, None where they cannot be read.
+    Paths are from the folder of the log, or file names: nothing says whose machine it was. `version` and `commit` are
+    this program's, the commit where it was run from a checkout; `device` is the one that computed; `seed` is what
+    random draws came from. `inputs` and `outputs` are files with their SHA-256; a folder's is that of the lines that
+    `sha256sum` prints for its files. Older versions wrote none of these. `processor_s` counts all cores; `energy_j` is
+    what the processors' counters say, None where they cannot be read.
     """
 
     step: str
@@ -265,6 +271,12 @@ class RunEntry:
     versions: tuple[tuple[str, str], ...]
     processor_s: float | None = None
     energy_j: float | None = None
+    version: str = ""
+    commit: str | None = None
+    device: str | None = None
+    seed: int | None = None
+    inputs: tuple[tuple[str, str], ...] = ()
+    outputs: tuple[tuple[str, str], ...] = ()
 
 
 def append_run_log(path: Path, entry: RunEntry) -> None:
@@ -273,23 +285,28 @@ def append_run_log(path: Path, entry: RunEntry) -> None:
 
 
 @contextlib.contextmanager
-def logged_step(path: Path, step: str, **arguments: object) -> Iterator[None]:
-    """Time the block and append it to the run log at `path`, also when it fails."""
+def logged_step(path: Path, step: str, files: StepFiles = StepFiles(), **arguments: object) -> Iterator[None]:  # noqa: B008 (frozen)
+    """Time the block and append it to the run log at `path`, also when it fails.
+
+    A folder that is not there, or still empty, after a failure stays so. `device` and `seed` among the arguments are
+    entries of their own, too.
+    """
+    root = path.parent
     started = time.time()
     clock = time.monotonic()
-    before = usage()
+    before, inputs = usage(), digests(files.reads, root)
     outcome = "failed"
     try:
         yield
         outcome = "done"
     except BaseException as error:
-        outcome = f"{type(error).__name__}: {error}".splitlines()[0][:500]
+        outcome = outcome_of(error, root)
         raise
     finally:
         after = usage()
         entry = RunEntry(
             step=step,
-            arguments=tuple((name, str(value)) for name, value in arguments.items()),
+            arguments=tuple((name, impersonal(value, root)) for name, value in arguments.items()),
             started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
             seconds=round(time.monotonic() - clock, 3),
             outcome=outcome,
@@ -297,8 +314,15 @@ def logged_step(path: Path, step: str, **arguments: object) -> Iterator[None]:
             versions=tuple((name, _version(name)) for name in _LOGGED_PACKAGES),
             processor_s=round(after.processor_s - before.processor_s, 3),
             energy_j=energy_between(before, after),
+            version=VERSION,
+            commit=commit(),
+            device=device if isinstance(device := arguments.get("device"), str) else None,
+            seed=seed if isinstance(seed := arguments.get("seed"), int) else None,
+            inputs=inputs,
+            outputs=digests(files.writes, root),
         )
-        append_run_log(path, entry)
+        if outcome == "done" or (root.is_dir() and any(root.iterdir())):
+            append_run_log(path, entry)
 
 
 def _version(package: str) -> str:
