@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from autoseg.core.files import locked
 from autoseg.core.records import read_record, write_record
-from autoseg.core.runtime import digest_bytes, digest_file
+from autoseg.core.runtime import digest_bytes
+from autoseg.core.seals import content_digest_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,12 +28,16 @@ class Provenance:
 
 
 def inputs_digest(*inputs: Path | str) -> str:
-    """Return one SHA-256 for files (by their bytes; `absent` when there is none) and texts, in their order."""
-    parts = [
-        (digest_file(item) if item.is_file() else "absent") if isinstance(item, Path) else digest_bytes(item.encode())
-        for item in inputs
-    ]
+    """Return one SHA-256 for files and texts, in their order.
+
+    Files count by their bytes, without a record's seal; `absent` when there is none.
+    """
+    parts = [_input_digest(item) if isinstance(item, Path) else digest_bytes(item.encode()) for item in inputs]
     return digest_bytes("\n".join(parts).encode())
+
+
+def _input_digest(path: Path) -> str:
+    return content_digest_of(path) if path.is_file() else "absent"
 
 
 def is_done(record: Path, step: str, inputs: str) -> bool:

@@ -1,6 +1,7 @@
 """Strict records on disk: one frozen dataclass per JSON file, opened by its schema name.
 
-Unknown, missing and wrong-typed keys are errors that name file and place; NaN and infinity are refused on writing.
+Unknown, missing and wrong-typed keys are errors that name file and place; NaN and infinity are refused on writing. On
+disk the last key is the record's seal (core/seals), which reading ignores: records may be edited by hand.
 """
 
 import dataclasses
@@ -18,6 +19,7 @@ import msgspec
 
 from autoseg.core.errors import AutosegError
 from autoseg.core.files import write_bytes
+from autoseg.core.seals import SEAL, sealed_record
 
 T = TypeVar("T")
 
@@ -57,6 +59,8 @@ def decode(data: bytes, kind: type[T], where: Path | str) -> T:
         found = document.pop(_SCHEMA, None) if isinstance(document, dict) else None
         if found != schema:
             raise AutosegError.at(where, f"schema is {found!r}, expected {schema!r}", "use the version that wrote it")
+        if isinstance(document.get(SEAL), str):
+            del document[SEAL]
     _refuse_unknown_keys(document, kind, where, "")
     try:
         return msgspec.convert(document, kind, strict=True)
@@ -84,8 +88,9 @@ def read_record(path: Path, kind: type[T]) -> T:
 
 
 def write_record(path: Path, record: object) -> None:
-    """Write `record` to `path` atomically."""
-    write_bytes(path, encode(record))
+    """Write `record` to `path` atomically, with its seal if its class has a schema."""
+    data = encode(record)
+    write_bytes(path, sealed_record(data) if isinstance(getattr(type(record), _SCHEMA, None), str) else data)
 
 
 def _refuse_doubled_keys(data: bytes, where: Path | str) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from autoseg.core.caution import CountedRow, caution
 from autoseg.core.definitions import ENDLESS, TOLERANT, Metric, described, title_of
 from autoseg.core.presets import Rules
+from autoseg.core.seals import FileDigest
 from autoseg.core.statistics import Interval, bca_interval, percentile_interval
 from autoseg.core.text import cell
 from planners.fingerprint import Label
@@ -82,12 +83,17 @@ class LabelScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseScore:
-    """One case; `patient` groups cases for the intervals; `prediction` is None when no file was there."""
+    """One case; `patient` groups cases for the intervals; `prediction` is None when no file was there.
+
+    `prediction_files` and `reference_files` are what was compared, absent in older records.
+    """
 
     case: str
     patient: str
     prediction: str | None
     labels: tuple[LabelScore, ...]
+    prediction_files: tuple[FileDigest, ...] = ()
+    reference_files: tuple[FileDigest, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +121,8 @@ class Scores:
     """Every case and label, and the summary, with what the metrics mean.
 
     `tolerance_mm` belongs to NSD: one for all labels or one for each. `both_empty` is what a rightly empty prediction
-    scores, None where it is undefined. `definitions` has a sentence for each metric; it and `preset` are absent in
-    older records.
+    scores, None where it is undefined. `definitions` has a sentence for each metric. `table` is scores.csv. Older
+    records lack `definitions`, `preset` and `table`.
     """
 
     schema: ClassVar[str] = "autoseg.scores/1"
@@ -129,6 +135,7 @@ class Scores:
     preset: str | None = None
     both_empty: float | None = None
     definitions: tuple[str, ...] = ()
+    table: FileDigest | None = None
 
     @property
     def metrics(self) -> tuple[Metric, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from autoseg.core.records import read_record, write_record
+from autoseg.core.records import read_record
 from autoseg.datasets.inspection import CaseFacts, Inspection
 
 TRAINING_CASES = "training_cases.json"
@@ -54,12 +54,12 @@ def make_manifest(dataset: str, cases: Sequence[CaseFacts], test_cases: Sequence
     return Manifest(dataset=dataset, identity=identity, cases=labelled, test_cases=tests)
 
 
-def write_training_cases(model: Path, findings: Path) -> None:
-    """Write into a model folder what it has seen, by the record of the inspection; nothing where there is none."""
+def training_cases_of(findings: Path) -> TrainingCases | None:
+    """Return what a model has seen, by the record of the inspection at `findings`; None where there is none."""
     if not findings.is_file():
-        return
-    digests = tuple(sorted({fact.digest for fact in read_record(findings, Inspection).cases if fact.digest}))
-    write_record(model / TRAINING_CASES, TrainingCases(images=digests))
+        return None
+    digests = {fact.digest for fact in read_record(findings, Inspection).cases if fact.digest}
+    return TrainingCases(images=tuple(sorted(digests)))
 
 
 def read_training_cases(model: Path) -> frozenset[str]:

@@ -5,16 +5,18 @@ built from the plan by a literal mapping.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from autoseg.core.errors import AutosegError
 from autoseg.core.files import write_bytes
+from autoseg.core.seals import FileDigest, digests_of
 from autoseg.core.starts import Started
 from autoseg.imaging.changes import Change
 from autoseg.imaging.orientation import Orientation
@@ -23,6 +25,9 @@ from autoseg.learning.nnunet_folder import is_nnunet
 from autoseg.learning.norm import to_fast_layout
 from planners.fingerprint import Fingerprint
 from planners.plan import Plan
+
+if TYPE_CHECKING:
+    from autoseg.datasets.manifest import TrainingCases
 
 MODEL_NAME = "model.json"
 PLAN_NAME = "plan.json"
@@ -60,6 +65,7 @@ class ModelRecord:
     along the axes that the plan gives for each configuration; `mirror_axes` are those of `configuration`. In a view
     that is mirrored along `mirror_swap_axis`, left-right, the pairs of outputs `mirror_swaps` change places.
     `postprocessing` is applied to every label map, in this order. `orientation`: images are turned to it first.
+    `companions` are the other records of the folder, as they were written; older versions name none.
     """
 
     schema: ClassVar[str] = "autoseg.model/1"
@@ -75,6 +81,7 @@ class ModelRecord:
     mirror_swap_axis: int | None = None
     mirror_swaps: tuple[tuple[int, int], ...] = ()
     orientation: Orientation | None = None
+    companions: tuple[FileDigest, ...] = ()
 
     @property
     def predicting(self) -> tuple[str, ...]:
@@ -149,13 +156,50 @@ def save_network(folder: Path, trained: TrainedNetwork) -> NetworkFile:
     )
 
 
-def save_model(folder: Path, record: ModelRecord, plan: Plan, fingerprint: Fingerprint) -> None:
-    """Write plan, fingerprint and, last, the record that makes the folder a model; weights are there already."""
+def save_model(
+    folder: Path, record: ModelRecord, plan: Plan, fingerprint: Fingerprint, seen: "TrainingCases | None" = None
+) -> None:
+    """Write plan, fingerprint, what was trained on and, last, the record that makes the folder a model.
+
+    Weights are there already. What is unchanged is not written again.
+    """
+    from autoseg.core.records import encode, write_record
+    from autoseg.core.seals import sealed_record
+    from autoseg.datasets.manifest import TRAINING_CASES
+
+    beside = {PLAN_NAME: plan, FINGERPRINT_NAME: fingerprint} | ({} if seen is None else {TRAINING_CASES: seen})
+    data = {name: sealed_record(encode(each)) for name, each in beside.items()}
+    changed = [name for name in data if not (folder / name).is_file() or (folder / name).read_bytes() != data[name]]
+    others = tuple(each for each in _forgotten(folder, changed) if each.file not in data)
+    for name in changed:
+        write_bytes(folder / name, data[name])
+    own = tuple(FileDigest(file=name, sha256=hashlib.sha256(data[name]).hexdigest()) for name in data)
+    write_record(folder / MODEL_NAME, replace(record, companions=(*own, *others)))
+
+
+@contextmanager
+def companions_written(folder: Path, *names: str) -> Iterator[None]:
+    """Let the block write records beside a model's own, which then names their digests, and none of them meanwhile."""
     from autoseg.core.records import write_record
 
-    write_record(folder / PLAN_NAME, plan)
-    write_record(folder / FINGERPRINT_NAME, fingerprint)
-    write_record(folder / MODEL_NAME, record)
+    others = tuple(each for each in _forgotten(folder, names) if each.file not in names)
+    yield
+    written = digests_of((folder / name for name in names if (folder / name).is_file()), folder)
+    write_record(folder / MODEL_NAME, replace(load_model_record(folder), companions=(*others, *written)))
+
+
+def _forgotten(folder: Path, names: Sequence[str]) -> tuple[FileDigest, ...]:
+    """Remove companions from a folder's record, lest a kill leaves digests of what came before; return the others."""
+    from autoseg.core.records import write_record
+
+    try:
+        record = load_model_record(folder)
+    except AutosegError:  # none yet, or damaged
+        return ()
+    kept = tuple(each for each in record.companions if each.file not in names)
+    if kept != record.companions:
+        write_record(folder / MODEL_NAME, replace(record, companions=kept))
+    return kept
 
 
 def find_model(path: Path) -> Path:
@@ -185,9 +229,9 @@ def load_model_record(folder: Path) -> ModelRecord:
     from autoseg.core.records import read_record
 
     record = read_record(folder / MODEL_NAME, ModelRecord)
-    for network in record.networks:
-        if Path(network.file).name != network.file:
-            raise AutosegError.at(folder / MODEL_NAME, f"weights {network.file!r} lie elsewhere", "use an intact model")
+    for name in (*(network.file for network in record.networks), *(file.file for file in record.companions)):
+        if Path(name).name != name:
+            raise AutosegError.at(folder / MODEL_NAME, f"its file {name!r} would lie elsewhere", "use an intact model")
     return record
 
 

@@ -15,6 +15,7 @@ from autoseg.core.quality import CaseQuality
 from autoseg.core.quality import estimate as estimate_quality
 from autoseg.core.records import write_record
 from autoseg.core.runtime import digest_file, say
+from autoseg.core.seals import FileDigest, digests_of
 from autoseg.datasets.apart import load_image_apart
 from autoseg.datasets.inputs import InputCase
 from autoseg.imaging.content import content_digest
@@ -31,8 +32,21 @@ from autoseg.learning.source import Tally
 from autoseg.learning.trust import Trust
 from autoseg.learning.unlike import unlike_training
 from autoseg.predicting.costs import peak_memory_bytes
-from autoseg.predicting.files import digest_of_input, finished, has_probabilities, probabilities_record_path
-from autoseg.predicting.observing import Seen, has_observation, observation_of, seen, write_observation
+from autoseg.predicting.files import (
+    digest_of_all,
+    digests_of_input,
+    finished,
+    has_probabilities,
+    probabilities_record_path,
+)
+from autoseg.predicting.observing import (
+    Seen,
+    has_observation,
+    observation_of,
+    observation_path,
+    seen,
+    write_observation,
+)
 from autoseg.predicting.output import Destination, Format, write_label_map, write_measurements
 from autoseg.predicting.records import TRAINING_IMAGE, CasePrediction, FailedCase
 
@@ -93,7 +107,7 @@ class Ready:
     """A case that was read and prepared."""
 
     case: InputCase
-    digest: str
+    inputs: tuple[FileDigest, ...]
     image: Volume
     prepared: PreparedCase
     warnings: tuple[str, ...]
@@ -114,7 +128,7 @@ class Segmented:
     """A label map on the image's grid, and what it took."""
 
     case: InputCase
-    digest: str
+    inputs: tuple[FileDigest, ...]
     image: Volume
     warnings: tuple[str, ...]
     label_map: LabelMap
@@ -142,8 +156,8 @@ def read_case(job: Job, case: InputCase, needed_bytes: int) -> Ready | CasePredi
     """Read and prepare a case, or return its record if it is finished."""
     started = time.monotonic()
     with as_failure(case):
-        digest = digest_of_input(case)
-        record = finished(job.destination(case), digest, job.digest)
+        inputs = digests_of_input(case)
+        record = finished(job.destination(case), digest_of_all(inputs), job.digest)
         if record is not None and _has_all(job, case):
             return record
         if job.max_ram_bytes is not None and needed_bytes > job.max_ram_bytes:
@@ -171,7 +185,7 @@ def read_case(job: Job, case: InputCase, needed_bytes: int) -> Ready | CasePredi
             prepared = job.segmenter.prepare(turn.apply(image.array), turn.spacing(image.grid.spacing_mm))
     seconds = time.monotonic() - started
     told = (*image.notes, *warnings, *([TRAINING_IMAGE] if seen_before else []))
-    return Ready(case=case, digest=digest, image=image, prepared=prepared, warnings=told, seconds=seconds)
+    return Ready(case=case, inputs=inputs, image=image, prepared=prepared, warnings=told, seconds=seconds)
 
 
 def _turn(job: Job, image: Volume) -> Turn | None:
@@ -208,7 +222,7 @@ def segment_case(job: Job, segmenter: Segmenter, ready: Ready, estimate: Estimat
     taken = time.monotonic() - started
     return Segmented(
         case=ready.case,
-        digest=ready.digest,
+        inputs=ready.inputs,
         image=ready.image,
         warnings=ready.warnings,
         label_map=label_map,
@@ -227,7 +241,8 @@ def _label_map(job: Job, segmenter: Segmenter, ready: Ready, told: tuple[Tally, 
         return label_map if turn is None else turn.undo(label_map)
     plan, found = segmenter.plan, []
     path = probabilities_record_path(job.output, ready.case).with_suffix(".b2nd")
-    path.with_suffix(".json").unlink(missing_ok=True)
+    for earlier in (job.destination(ready.case).record, path.with_suffix(".json")):  # they name what is replaced now
+        earlier.unlink(missing_ok=True)
     outputs = plan_outputs(plan)
 
     def fill(temporary: Path) -> None:
@@ -267,12 +282,25 @@ def _judge(job: Job, segmented: Segmented) -> CaseQuality | None:
     return None if job.trust.quality is None else estimate_quality(job.trust.quality, observation)
 
 
+def _others(job: Job, to: Destination) -> list[Path]:
+    """Return the files of a case besides its label map and its record."""
+    found = [] if to.report is None else [to.report]
+    if job.probabilities:
+        record = probabilities_record_path(job.output, to.case)
+        found += [record, record.with_suffix(".b2nd")]
+    if job.observations:
+        record = observation_path(job.output, to.case.name)
+        found += [record, record.with_suffix(".npz")]
+    return found
+
+
 def finish_case(job: Job, segmented: Segmented) -> CasePrediction:
     """Write a label map and, last, the record that says that the case is finished."""
     with as_failure(segmented.case):
         started = time.monotonic()
         case, image, label_map = segmented.case, segmented.image, segmented.label_map
         to, labels = job.destination(case), job.segmenter.plan.labels
+        to.record.unlink(missing_ok=True)  # of an earlier call: it names what is replaced now
         write_label_map(to, label_map, image, labels)
         measurements = () if job.model is None else measure(label_map, image.grid, labels, image.array)
         write_measurements(to, labels, measurements)
@@ -283,7 +311,7 @@ def finish_case(job: Job, segmented: Segmented) -> CasePrediction:
             file=to.label_map.name,
             output_digest=digest_file(to.label_map),
             inputs=tuple(str(image) for image in case.images),
-            input_digest=segmented.digest,
+            input_digest=digest_of_all(segmented.inputs),
             model_digest=job.digest,
             seconds=round(segmented.seconds + time.monotonic() - started, 3),
             peak_memory_bytes=peak_memory_bytes(),
@@ -295,6 +323,8 @@ def finish_case(job: Job, segmented: Segmented) -> CasePrediction:
             windows_skipped=segmented.tally.skipped,
             probabilities=stored.as_posix() if job.probabilities else None,
             quality=quality,
+            input_files=segmented.inputs,
+            files=digests_of(_others(job, to), job.output),
         )
         write_record(to.record, record)
     for warning in segmented.warnings:

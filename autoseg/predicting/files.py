@@ -7,6 +7,7 @@ from autoseg.core.errors import AutosegError
 from autoseg.core.files import file_name
 from autoseg.core.records import read_record
 from autoseg.core.runtime import digest_bytes, digest_file
+from autoseg.core.seals import FileDigest, digests_of, state_of
 from autoseg.datasets.inputs import InputCase
 from autoseg.imaging.probabilities import ProbabilitiesRecord
 from autoseg.predicting.output import Destination
@@ -48,7 +49,7 @@ def remove_others(output: Path, cases: Sequence[InputCase]) -> None:
 def finished(to: Destination, input_digest: str, model_digest: str) -> CasePrediction | None:
     """Return the record of a case that was predicted from the same input with the same model.
 
-    None where there is no such record, or a file of the case is gone.
+    None where there is no such record, or a file of the case is gone or not what was written.
     """
     if not to.is_complete:
         return None
@@ -56,27 +57,46 @@ def finished(to: Destination, input_digest: str, model_digest: str) -> CasePredi
         record = read_record(to.record, CasePrediction)
     except AutosegError:  # of another version, or damaged: predict again
         return None
-    return record if (record.input_digest, record.model_digest) == (input_digest, model_digest) else None
+    if (record.input_digest, record.model_digest) != (input_digest, model_digest):
+        return None
+    own = FileDigest(file=to.label_map.name, sha256=record.output_digest)
+    whole = all(_is_whole(to.output, file) for file in (own, *record.files))
+    return record if whole and state_of(to.record.read_bytes()) != "edited" else None
+
+
+def _is_whole(folder: Path, file: FileDigest) -> bool:
+    """Tell whether a file is what was written; one whose digest no older version knew is taken for it."""
+    path = folder / file.file
+    return path.is_file() and (not file.sha256 or digest_file(path) == file.sha256)
 
 
 def has_probabilities(path: Path, model_digest: str) -> bool:
-    """Tell whether the probabilities with the record at `path` are there and of the same model."""
+    """Tell whether the probabilities with the record at `path` are there, as written, and of the same model."""
     try:
         record = read_record(path, ProbabilitiesRecord)
     except AutosegError:
         return False
-    return record.model_digest == model_digest and path.with_name(record.file).is_file()
+    stored = FileDigest(file=record.file, sha256=record.sha256)
+    return record.model_digest == model_digest and _is_whole(path.parent, stored)
 
 
-def digest_of_input(case: InputCase) -> str:
-    """Return a digest of all files of a case.
+def digests_of_input(case: InputCase) -> tuple[FileDigest, ...]:
+    """Return all files of a case with their digests: those of a folder by their paths from beside it.
 
     Raises:
         AutosegError: one of them cannot be read.
 
     """
-    files = [file for image in case.images for file in ([image] if image.is_file() else sorted(image.rglob("*")))]
+    found: list[FileDigest] = []
     try:
-        return digest_bytes("\n".join(digest_file(file) for file in files if file.is_file()).encode())
+        for image in case.images:
+            files = [image] if image.is_file() else sorted(file for file in image.rglob("*") if file.is_file())
+            found += digests_of(files, image.parent)
     except OSError as error:
         raise AutosegError.at(case.images[0], f"cannot be read ({error.strerror})", "check the file") from error
+    return tuple(found)
+
+
+def digest_of_all(files: Sequence[FileDigest]) -> str:
+    """Return one digest for several files."""
+    return digest_bytes("\n".join(file.sha256 for file in files).encode())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from autoseg.core.quality import CaseQuality
+from autoseg.core.seals import FileDigest
 from autoseg.core.text import cell, printable
 from autoseg.imaging.measurements import Measurement
 from autoseg.imaging.nifti_write import DISCLAIMER
@@ -23,11 +24,12 @@ PRESETS_NAME = "presets.json"
 class CasePrediction:
     """One predicted case: what went in, what came out. `file` is relative to the output folder.
 
-    `output_digest` is the SHA-256 of the file, "" where an older version wrote the record. `estimated_seconds` and
-    `estimated_bytes`, of the whole process, were said before the case began; `peak_memory_bytes` is the most that the
-    process ever held. Of `windows`, `windows_skipped` took no network, because it had seen the same window before.
-    `probabilities` is the record of the stored ones, relative to the output folder. `quality` is foreseen, None for a
-    model that foresees none.
+    `output_digest` is the SHA-256 of the file, "" where an older version wrote the record, and `files` are the others
+    that were written for the case. `input_files` are those of the `inputs`, a folder's by their paths from beside it;
+    `input_digest` is one for all of them. `estimated_seconds` and `estimated_bytes`, of the whole process, were said
+    before the case began; `peak_memory_bytes` is the most that the process ever held. Of `windows`, `windows_skipped`
+    took no network, because it had seen the same window before. `probabilities` is the record of the stored ones,
+    relative to the output folder. `quality` is foreseen, None for a model that foresees none.
     """
 
     schema: ClassVar[str] = "autoseg.case-prediction/1"
@@ -48,6 +50,8 @@ class CasePrediction:
     windows_skipped: int | None = None
     probabilities: str | None = None
     quality: CaseQuality | None = None
+    input_files: tuple[FileDigest, ...] = ()
+    files: tuple[FileDigest, ...] = ()
     use: str = DISCLAIMER
 
 
@@ -64,7 +68,7 @@ class FailedCase:
 class PredictionRecord:
     """Everything one call of `predict` did; `skipped` cases were finished before with the same input and model.
 
-    `look_at` names the cases whose quality is foreseen to be low, the worst first.
+    `look_at` names the cases whose quality is foreseen to be low, the worst first. `table` is measurements.csv.
     """
 
     schema: ClassVar[str] = "autoseg.prediction/1"
@@ -81,6 +85,7 @@ class PredictionRecord:
     skipped: tuple[str, ...]
     failed: tuple[FailedCase, ...]
     look_at: tuple[str, ...] = ()
+    table: FileDigest | None = None
     use: str = DISCLAIMER
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from autoseg.core.errors import AutosegError
 from autoseg.core.files import write_text
+from autoseg.core.seals import sealed_page
 from autoseg.core.workspace import Workspace
 from autoseg.reporting.markup import page, paragraph
 from autoseg.reporting.material import gather
@@ -50,5 +51,5 @@ class LivePage:
             return
         state = "Training goes on; this page loads itself anew." if refresh else "Training is over or was stopped."
         whole = page(material.name, paragraph(state) + lead(material), sections)
-        write_text(self._workspace.report, whole.replace("<head>\n", f"<head>\n{refresh}", 1))
+        write_text(self._workspace.report, sealed_page(whole.replace("<head>\n", f"<head>\n{refresh}", 1)))
         self._written = True

@@ -7,6 +7,7 @@ from pathlib import Path
 from autoseg.core.errors import AutosegError
 from autoseg.core.files import write_text
 from autoseg.core.records import read_record, write_record
+from autoseg.core.seals import sealed_page
 from autoseg.core.workspace import Workspace
 from autoseg.datasets.doctor import examine_dataset
 from autoseg.datasets.inspection import CaseFacts, Finding, Inspection, Preview, Previews, Severity
@@ -38,7 +39,7 @@ def inspect(dataset_folder: Path, workspace: Workspace, options: Options) -> Ins
     kept = {stamp: png for stamp, png in {**pictures, **understanding.previews}.items() if stamp in stamps}
     shown = tuple(Preview(stamp=stamp, png=base64.b64encode(png).decode("ascii")) for stamp, png in kept.items())
     write_record(workspace.previews, Previews(pictures=shown))
-    write_text(workspace.inspection_page, inspection_page(inspection, understanding.dataset, kept))
+    write_text(workspace.inspection_page, sealed_page(inspection_page(inspection, understanding.dataset, kept)))
     return inspection
 
 

@@ -26,7 +26,7 @@ from autoseg.datasets.dataset import Dataset
 from autoseg.datasets.read_case import read_reference
 from autoseg.imaging.disagreement import explain
 from autoseg.imaging.read import read_header, read_label
-from autoseg.learning.model_files import load_model_record
+from autoseg.learning.model_files import companions_written, load_model_record
 from autoseg.learning.observation import Sample
 from autoseg.learning.trust import networks_behind
 from autoseg.predicting.observing import observation_path, read_samples
@@ -87,9 +87,10 @@ def judge(workspace: Workspace, name: str, folds: Sequence[int]) -> Judgement:
     dice = [[score.dice for score in case.score.labels] for case in cases]
     quality = fit_quality(observations, dice, configurations, networks)
     suspects = rank(_suspects(cases, quality, name))
-    for folder in (workspace.root, workspace.model):
-        write_record(folder / CALIBRATION_NAME, calibration)
-        write_record(folder / QUALITY_NAME, quality)
+    with companions_written(workspace.model, CALIBRATION_NAME, QUALITY_NAME):
+        for folder in (workspace.root, workspace.model):
+            write_record(folder / CALIBRATION_NAME, calibration)
+            write_record(folder / QUALITY_NAME, quality)
     write_record(workspace.root / SUSPECTS_NAME, suspects)
     return Judgement(calibration=calibration, quality=quality, suspects=suspects)
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoseg.core.errors import AutosegError, FullDiskError
-from autoseg.core.files import copy_file
-from autoseg.core.records import write_record
+from autoseg.core.files import copy_file, write_bytes
+from autoseg.core.records import encode, write_record
 from autoseg.core.runtime import progress
 from autoseg.datasets.dataset import Case, Dataset
 from autoseg.datasets.declaration import DECLARATION, propose
@@ -148,7 +148,7 @@ def _finish(copy: _Copy, kept: Mapping[str, Case]) -> Mended:
     values = {label: label for _, label in dataset.value_map}
     mended = replace(dataset, cases=cases, test_cases=tests, value_map=tuple(values.items()), inferences=())
     if cases:
-        write_record(output / DECLARATION, propose(mended))
+        write_bytes(output / DECLARATION, encode(propose(mended)))
     log = Mended(
         source=dataset.folder,
         cases=len(cases),

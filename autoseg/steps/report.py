@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from autoseg.core.files import write_text
+from autoseg.core.seals import sealed_page
 from autoseg.core.workspace import Workspace
 from autoseg.reporting.contents import CONTENTS
 from autoseg.reporting.markup import page
@@ -24,5 +25,5 @@ def report(workspace: Workspace) -> Path:
     material = gather(workspace)
     start_card(workspace.model_card)
     sections = tuple((name, make(material)) for name, make in CONTENTS)
-    write_text(workspace.report, page(material.name, lead(material), sections))
+    write_text(workspace.report, sealed_page(page(material.name, lead(material), sections)))
     return workspace.report

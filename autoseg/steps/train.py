@@ -11,13 +11,14 @@ from autoseg.core.errors import AutosegError
 from autoseg.core.files import locked
 from autoseg.core.plans import read_plan
 from autoseg.core.records import decode, encode, read_record, write_record
-from autoseg.core.runtime import digest_bytes, digest_file, say
+from autoseg.core.runtime import digest_bytes, say
+from autoseg.core.seals import content_digest_of
 from autoseg.core.starts import start_folder
 from autoseg.core.stopping import stop_on_request
 from autoseg.core.version import VERSION
 from autoseg.core.workspace import Workspace
 from autoseg.datasets.dataset import Fold, Folds
-from autoseg.datasets.manifest import write_training_cases
+from autoseg.datasets.manifest import training_cases_of
 from autoseg.imaging.store import CaseStore
 from autoseg.learning.cascade import CascadeSource, cascade_input
 from autoseg.learning.collapse import Restart
@@ -287,8 +288,8 @@ def _write_model(workspace: Workspace, configuration: str | None) -> ModelRecord
     )
     if configuration is None:
         model = _as_chosen_before(workspace, model)
-    write_training_cases(workspace.model, workspace.findings)
-    save_model(workspace.model, model, plan, read_record(workspace.fingerprint, Fingerprint))
+    fingerprint = read_record(workspace.fingerprint, Fingerprint)
+    save_model(workspace.model, model, plan, fingerprint, training_cases_of(workspace.findings))
     named = {network.file for network in networks}
     for path in workspace.model.glob("*-step_*.safetensors"):  # what stopped trainings left, and finished ones replaced
         if path.name not in named:
@@ -338,7 +339,7 @@ def _task(workspace: Workspace, plan: Plan, fold: Fold, options: TrainOptions, m
     parts = (
         encode(configuration),
         encode(fold),
-        digest_file(workspace.fingerprint).encode(),
+        content_digest_of(workspace.fingerprint).encode(),
         f"{options.seed} {'up to ' if convergence else ''}{steps} {dtype} {machine.device} {plan.target}".encode(),
         *(read_record(path, TrainingRecord).network.sha256.encode() for path in before),
         *([b"deterministic"] if options.deterministic else []),

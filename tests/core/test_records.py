@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from autoseg.core import records
 from autoseg.core.errors import AutosegError
 from autoseg.core.records import decode, encode, read_record, write_record
+from autoseg.core.seals import without_seal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,7 @@ def test_a_record_opens_with_its_schema_and_is_stable(tmp_path):
     write_record(tmp_path / "a.json", OUTER)
     data = (tmp_path / "a.json").read_bytes()
     assert data.startswith(b'{\n "schema": "autoseg.outer/1"')
-    assert data == encode(read_record(tmp_path / "a.json", Outer))
+    assert without_seal(data) == encode(read_record(tmp_path / "a.json", Outer))
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
-from autoseg.core.records import read_record
+from autoseg.core.records import read_record, write_record
 from autoseg.core.workspace import open_workspace
-from autoseg.datasets.manifest import Manifest, TrainingCases, read_training_cases, write_training_cases
+from autoseg.datasets.manifest import Manifest, TrainingCases, read_training_cases, training_cases_of
 from autoseg.datasets.options import Options
 from autoseg.imaging.content import content_digest
 from autoseg.imaging.read import read_image, read_label
@@ -76,7 +76,7 @@ def test_values_are_compared_and_not_how_they_are_stored():
 
 def test_a_model_keeps_digests_and_no_names(scans, tmp_path):
     workspace, _ = looked(scans(3))
-    write_training_cases(tmp_path, workspace.findings)
+    write_record(tmp_path / "training_cases.json", training_cases_of(workspace.findings))
     seen = read_training_cases(tmp_path)
     assert seen == {content_digest(read_image(path).array) for path in (tmp_path / "data" / "images").iterdir()}
     assert read_record(tmp_path / "training_cases.json", TrainingCases).images == tuple(sorted(seen))

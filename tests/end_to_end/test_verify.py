@@ -1,12 +1,17 @@
 """`autoseg verify` finds each way in which a file can be other than written, and nothing else."""
 
+import hashlib
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from autoseg import cli
+from autoseg.core.calibration import Calibration
 from autoseg.core.errors import AutosegError
+from autoseg.core.records import read_record, write_record
+from autoseg.core.seals import without_seal
 from autoseg.verification import describe, verify
 
 
@@ -45,6 +50,9 @@ def test_a_finished_workspace_is_as_written(copied, capsys):
         "training/*/fold_0/checkpoint-*-1.safetensors",
         "model/*.safetensors",
         "validation/*/fold_0/*.nii.gz",
+        "validation/*/fold_0/observations/*.npz",
+        "report.html",
+        "inspect.html",
     ],
 )
 def test_one_flipped_byte_is_found(copied, pattern, capsys):
@@ -55,15 +63,150 @@ def test_one_flipped_byte_is_found(copied, pattern, capsys):
     assert json.loads(capsys.readouterr().out)["problems"][0]["file"].startswith(str(copied))
 
 
-@pytest.mark.parametrize(
-    "name", ["plan.json", "dataset.json", "fingerprint.json", "folds.json", "machine.json", "provenance.json"]
+RECORDS = (
+    "workspace.json",
+    "dataset.json",
+    "inspection.json",
+    "manifest.json",
+    "previews.json",
+    "fingerprint.json",
+    "plan.json",
+    "folds.json",
+    "machine.json",
+    "budget.json",
+    "selection.json",
+    "provenance.json",
+    "calibration.json",
+    "quality.json",
+    "suspects.json",
+    "training/*/fold_0/training.json",
+    "validation/*/fold_0/scores.json",
+    "validation/*/fold_0/records/*.json",
+    "validation/*/fold_0/observations/*.json",
+    "preprocessed/*/*.json",
+    "model/model.json",
+    "model/plan.json",
+    "model/fingerprint.json",
+    "model/training_cases.json",
+    "model/calibration.json",
+    "model/quality.json",
 )
-def test_a_cut_record_is_found(copied, name):
-    path = copied / name
-    if not path.exists():
-        pytest.skip(f"{name}: not made by a run of fixed steps")
-    path.write_bytes(path.read_bytes()[:-9])
+
+
+TEXTS = frozenset({"dataset", "folder", "identity", "png", "version"})
+COUNTS = frozenset({"n_cases", "n_voxels", "fold", "step"})
+
+
+def edited(document):
+    """Change one number or text in a record to another that is as valid, and return whether there was one."""
+    for key, value in document.items() if isinstance(document, dict) else enumerate(document):
+        if isinstance(value, float):
+            document[key] = value * 1.01 + 0.001
+        elif key in COUNTS:
+            document[key] = value + 1
+        elif key in TEXTS and isinstance(value, str):
+            document[key] = value[:-1] + ("1" if value.endswith("0") else "0")
+        elif isinstance(value, list) and len(value) > 1 and isinstance(value[0], str):
+            value.reverse()
+        elif not (isinstance(value, dict | list) and edited(value)):
+            continue
+        return True
+    return False
+
+
+@pytest.mark.parametrize("pattern", RECORDS)
+def test_a_valid_edit_of_a_record_is_found(copied, pattern):
+    path = min(copied.glob(pattern))
+    document = json.loads(path.read_bytes())
+    assert edited(document)
+    path.write_text(json.dumps(document, indent=1) + "\n")
+    found = {problem.file: problem.what for problem in verify(copied).problems}
+    assert found[str(path)] == "edited since it was made"
+    assert set(found) == {str(path)} or pattern == "dataset.json"
+
+
+@pytest.mark.parametrize("pattern", RECORDS)
+def test_a_cut_record_is_found(copied, pattern):
+    path = min(copied.glob(pattern))
+    path.write_bytes(path.read_bytes()[:-90])
+    assert str(path) in {problem.file for problem in verify(copied).problems}
+
+
+def test_a_plan_that_was_edited_on_purpose_is_said_and_obeyed(copied, tiny_run, capsys):
+    path = copied / "plan.json"
+    text = path.read_text()
+    rate = json.loads(text)["configurations"][0]["schedule"]["learning_rate"]
+    path.write_text(text.replace(f'"learning_rate": {rate}', '"learning_rate": 0.00123', 1))
+    assert cli.run(["verify", str(copied)]) == 1
+    assert "plan.json: edited since it was made; restore it or, if it was meant, leave it" in capsys.readouterr().out
+    arguments = [str(copied) if part == str(tiny_run.workspace) else part for part in tiny_run.arguments]
+    assert cli.run([*arguments, "--json"]) == 0
+    assert json.loads((copied / "model" / "plan.json").read_text())["configurations"][0]["schedule"][
+        "learning_rate"
+    ] == pytest.approx(0.00123)
     assert only_problem(copied).file == str(path)
+
+
+def test_a_record_of_another_model_is_no_companion(copied):
+    path = copied / "model" / "calibration.json"
+    record = replace(read_record(path, Calibration), n_voxels=1)
+    write_record(path, record)  # whole in itself
+    assert only_problem(copied / "model").what == "not the bytes that were written"
+
+
+def test_of_what_an_older_version_wrote_no_digest_is_known(copied, capsys):
+    for path in (*copied.rglob("*.json"), *copied.glob("*.html")):
+        path.write_bytes(without_seal(path.read_bytes()))
+    for path in copied.glob("validation/*/*/records/*.json"):
+        record = json.loads(path.read_bytes())
+        del record["files"]
+        path.write_text(json.dumps(record))
+    path = copied / "model" / "model.json"
+    document = json.loads(path.read_bytes())
+    del document["companions"]
+    path.write_text(json.dumps(document))
+    found = verify(copied)
+    assert found.problems == ()
+    assert str(copied / "plan.json") in found.unknown
+    assert cli.run(["verify", str(copied)]) == 0
+    said = capsys.readouterr().out
+    assert "no digest known of" in said
+    assert "all that is known as written" in said
+
+
+def test_damaged_indexes_of_checkpoints_are_found(copied):
+    index = next(copied.glob("training/*/fold_0/checkpoint.json"))
+    copy, whole = index.with_name("checkpoint-copy.json"), index.read_bytes()
+    copy.write_bytes(copy.read_bytes()[:-20])
+    assert (only_problem(copied).file, only_problem(copied).what) == (str(copy), "not valid JSON")
+    copy.write_bytes(whole.replace(b'"skipped": 0', b'"skipped": 7'))
+    assert only_problem(copied).what == "other than checkpoint.json"
+    copy.write_bytes(whole)
+    index.write_bytes(whole[:-20])
+    assert only_problem(copied).mend == "training reads checkpoint-copy.json instead"
+
+
+def test_stored_probabilities_and_tables_of_predictions_are_checked(copied, tiny_run, tmp_path):
+    image = min((tiny_run.dataset / "images").iterdir())
+    arguments = ["predict", str(image), "--model", str(copied), "--output", str(tmp_path / "out"), "--probabilities"]
+    assert cli.run([*arguments, "--device", "cpu"]) == 0
+    assert verify(tmp_path / "out").problems == ()
+    stored = next((tmp_path / "out" / "probabilities").glob("*.b2nd"))
+    whole = stored.read_bytes()
+    flip(stored)
+    assert only_problem(tmp_path / "out").file == str(stored)
+    stored.write_bytes(whole)
+    for pattern in ("probabilities/*.json", "records/*.json", "prediction.json"):
+        path = next((tmp_path / "out").glob(pattern))
+        before = path.read_bytes()
+        document = json.loads(before)
+        assert edited(document)
+        path.write_text(json.dumps(document))
+        assert only_problem(tmp_path / "out").what == "edited since it was made"
+        path.write_bytes(before)
+    record = json.loads(next((tmp_path / "out" / "records").glob("*.json")).read_bytes())
+    (named,) = record["input_files"]
+    assert named == {"file": image.name, "sha256": hashlib.sha256(image.read_bytes()).hexdigest()}
 
 
 def test_a_missing_weight_file_is_found_in_a_model_alone(copied):
@@ -86,10 +229,9 @@ def test_a_changed_case_of_the_dataset_is_found(copied, tmp_path):
     shutil.copytree(record["folder"], moved, copy_function=shutil.copy2)
     record["folder"] = str(moved)
     (copied / "dataset.json").write_text(json.dumps(record))
-    assert verify(copied).problems == ()
+    assert only_problem(copied).file == str(copied / "dataset.json")
     flip(sorted((moved / "images").iterdir())[2])
-    problem = only_problem(copied)
-    assert problem.what == "case changed since it was read"
+    assert [found.what for found in verify(copied).problems][1:] == ["case changed since it was read"]
     shutil.rmtree(moved)
     assert {found.what for found in verify(copied).problems} != set()
 
