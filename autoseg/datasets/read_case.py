@@ -14,7 +14,8 @@ from autoseg.imaging.volume import Grid, Volume
 from planners.fingerprint import Label
 
 _UNDECLARED = -1
-_MOST_VALUE = 65535
+MOST_VALUE = 65535
+"""Of a label: what 16 bits hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -99,7 +100,7 @@ def _label_map(dataset: Dataset, name: str, place: _Place) -> NDArray[np.integer
     if dataset.merge_instances:
         return (found > 0).astype(np.int16) * np.int16(dataset.labels[0].values[0])
     low, high = int(found.min()), int(found.max())
-    if low < 0 or high > _MOST_VALUE:
+    if low < 0 or high > MOST_VALUE:
         raise AutosegError.at(path, f"label values from {low} to {high}", "use values from 0 to 65535")
     table = _table(dataset.value_map, dataset.labels, high)
     label: NDArray[np.integer[Any]] = table[found]

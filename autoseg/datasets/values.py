@@ -8,6 +8,7 @@ from autoseg.datasets.arrangement import Arrangement
 from autoseg.datasets.dataset import Case, Inference
 from autoseg.datasets.inspection import CaseFacts, Finding
 from autoseg.datasets.options import Options
+from autoseg.datasets.read_case import MOST_VALUE
 from planners.fingerprint import Label
 
 WHITE = 255
@@ -110,6 +111,10 @@ def _undeclared_labels(
     if negative:
         what, mend = f"negative label value {negative[0]}", "use 0 for background and positive values for structures"
         findings.append(Finding(severity="error", where=where[negative[0]], what=what, mend=mend))
+    if values and values[-1] > MOST_VALUE:
+        mend = f"use values from 0 to {MOST_VALUE}, or --merge-instances for one label"
+        what = f"label value {values[-1]}"
+        findings.append(Finding(severity="error", where=where[values[-1]], what=what, mend=mend))
     positive = [value for value in values if value > 0]
     if not value_map:
         findings += _too_many(facts, positive, where)

@@ -214,6 +214,14 @@ def test_labels_without_any_structure_are_refused(scans, nifti):
         understand(folder, PLAIN)
 
 
+@pytest.mark.parametrize("value", [-1, 65_536])
+def test_label_values_that_no_network_takes_are_refused_by_inspect_and_not_only_later(scans, nifti, value):
+    folder = scans(2)
+    nifti(folder / "labels" / "case_01.nii.gz", np.full((6, 10, 12), value, np.int32))
+    with pytest.raises(AutosegError, match=rf"case_01.nii.gz: (negative )?label value {value}; use "):
+        understand(folder, PLAIN)
+
+
 def test_two_cases_of_one_name_are_refused(tmp_path, nifti):
     (tmp_path / "cases.csv").write_text("case,image,label\na,x.nii.gz,y.nii.gz\na,z.nii.gz,y.nii.gz\n")
     for name in "xyz":
