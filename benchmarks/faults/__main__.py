@@ -9,6 +9,7 @@ Small disks, an 8 MB /dev/shm, read-only data and a machine without network need
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,15 @@ from benchmarks.record import RESULTS, Hardware, this_commit, this_hardware
 OUTPUT = RESULTS / "faults" / "faults.json"
 ROOT = Path(__file__).parents[2]
 EVERY_OPERATION = ("operations", 1, 1)
+MOMENTS = 30
+DEATHS_SHARE = 0.9
+"""Of the kills by number: threads change their order, so that the last operations of a run may not come."""
+JOBS = {
+    "predict": "predict",
+    "predict-probabilities": "predict --probabilities",
+    "preprocess": "preprocess",
+    "train": "train",
+}
 FULL = {"predict": 17, "preprocess": 17, "train": 16}
 """Sizes of a full disk per command, by a limit for files and again by a small disk: 100 in all."""
 
@@ -56,35 +66,43 @@ class FaultsRecord:
 
 
 def killed(job: str, how: tuple[str, int, int], place: Path) -> Found:
-    """Run `tests.faults.kill_points`, whose faults are sentences."""
+    """Run `tests.faults.kill_points`, whose faults are sentences; too few deaths are a fault, too."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    if not (place / job).exists():
-        made = [sys.executable, "-m", "tests.faults.jobs", str(place / job), job]
-        subprocess.run(made, cwd=ROOT, env=environment, check=True, capture_output=True)
-    command = [sys.executable, "-m", "tests.faults.kill_points", str(place / job), job, *map(str, how)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", check=False)
+
+    def ran(module: str, *words: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", f"tests.faults.{module}", *words]
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", check=False)
+
+    if not (place / job).exists() and (made := ran("jobs", str(place / job), job)).returncode:
+        shutil.rmtree(place / job, ignore_errors=True)
+        return Found(tries=0, faults=(f"could not be made: {made.stderr[-1000:]}",))
+    done = ran("kill_points", str(place / job), job, *map(str, how))
     if done.returncode:
         return Found(tries=0, faults=(done.stderr[-1000:],))
     found = json.loads(done.stdout.splitlines()[-1])
     told = {key: found[key] for key in ("killed", "kinds", "codes") if key in found}
     words = ", ".join(f"{key} {value}" for key, value in told.items())
-    return Found(tries=found["tries"], faults=tuple(found["wrong"]), slowest_s=found.get("slowest_s"), detail=words)
+    wrong = list(found["wrong"])
+    least = how[2] if how[0] == "moments" else DEATHS_SHARE * found["tries"]
+    if "killed" in found and found["killed"] < least:
+        wrong.append(f"only {found['killed']} of {least:.0f} died")
+    return Found(tries=found["tries"], faults=tuple(wrong), slowest_s=found.get("slowest_s"), detail=words)
 
 
-def faults(place: Path) -> Iterator[tuple[str, str, Callable[[], Found]]]:
-    """Yield part, what is injected, and what injects it."""
-    jobs = ("predict", "preprocess", "train")
-    for job in jobs:
-        yield "kills", f"kill -9 of {job} at every operation on a file", partial(killed, job, EVERY_OPERATION, place)
-        yield "kills", f"kill -9 of {job} at 30 random moments", partial(killed, job, ("moments", 0, 30), place)
+def faults(place: Path, beside: Path) -> Iterator[tuple[str, str, Callable[[], Found]]]:
+    """Yield part, what is injected, and what injects it; `beside` is a place outside /dev/shm."""
+    for job, name in JOBS.items():
+        yield "kills", f"kill -9 of {name} at every operation on a file", partial(killed, job, EVERY_OPERATION, place)
+        yield "kills", f"kill -9 of {name} at 30 random moments", partial(killed, job, ("moments", 0, MOMENTS), place)
     for job, count in FULL.items():
         yield "disks", f"{job}, files limited to {count} sizes", partial(killed, job, ("limits", 0, count), place)
         if os.geteuid() == 0:
             yield "disks", f"{job} on disks of {count} sizes", partial(killed, job, ("disks", 0, count), place)
     yield "signals", "SIGTERM or SIGUSR1 to a training", partial(killed, "train", ("signals", 0, 50), place)
     yield "signals", "five folds started at once in one workspace", partial(killed, "train", ("together", 0, 20), place)
-    yield "workers", "kill -9 of a worker process", partial(workers.rounds, 50)
-    for name, inject in hardships.hardships(place):
+    yield "workers", "kill -9 of a worker process", partial(workers.watched, 50)
+    yield "workers", "kill -9 of a worker of preprocess", partial(workers.of_preprocess, place, 20)
+    for name, inject in hardships.hardships(beside):
         yield "hardships", name, inject
     for name, inject in damage.damages(place):
         yield "damage", name, inject
@@ -95,9 +113,12 @@ def faults(place: Path) -> Iterator[tuple[str, str, Callable[[], Found]]]:
 
 
 def row(part: str, what: str, inject: Callable[[], Found]) -> Row:
-    """Inject a fault and count."""
+    """Inject a fault and count; what raises or hangs is a fault, too, and ends no benchmark."""
     began = time.monotonic()
-    found = inject()
+    try:
+        found = inject()
+    except Exception as error:  # noqa: BLE001 (whatever it is, it is not as promised)
+        found = Found(tries=1, faults=(f"{type(error).__name__}: {error}"[-1000:],))
     return Row(
         part=part,
         what=what,
@@ -126,9 +147,13 @@ def main() -> int:
     parser.add_argument("--again", action="store_true", help="also what the record has")
     options = parser.parse_args()
     rows = {each.what: each for each in read_record(OUTPUT, FaultsRecord).rows} if OUTPUT.exists() else {}
-    with tempfile.TemporaryDirectory(prefix="faults-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as place:  # noqa: S108
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+    with (
+        tempfile.TemporaryDirectory(prefix="faults-", dir=memory) as place,
+        tempfile.TemporaryDirectory(prefix="faults-") as beside,
+    ):
         order = []
-        for part, what, inject in faults(Path(place)):
+        for part, what, inject in faults(Path(place), Path(beside)):
             order.append(what)
             if (options.only and part not in options.only.split(",")) or (what in rows and not options.again):
                 continue

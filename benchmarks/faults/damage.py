@@ -2,15 +2,16 @@
 
 import gzip
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from autoseg.core.errors import AutosegError
+from autoseg.core.errors import EXIT_FINDINGS, AutosegError
 from autoseg.imaging.read import read_image, read_label
-from benchmarks.faults.datasets import arrays, save
+from benchmarks.faults.datasets import arrays, autoseg, save, write
 from benchmarks.faults.found import Found
 
 GZIP_HEADER_BYTES = 10
@@ -23,7 +24,8 @@ def damages(place: Path) -> Iterator[tuple[str, Callable[[], Found]]]:
     yield ".nii cut at 50 places", partial(cut, place, ".nii", 50)
     yield ".nii.gz with one of 200 bytes behind its header flipped", partial(flipped, place, 200)
     yield "NaN and infinite voxels, counted exactly", partial(counted, place, 20)
-    yield "labels that are no whole numbers, negative, or beyond 65535", partial(labels, place)
+    yield "labels that are no whole numbers", partial(labels, place)
+    yield "labels that are negative or beyond 65535, found by inspect", partial(beyond, place)
 
 
 def cut(place: Path, ending: str, count: int) -> Found:
@@ -64,20 +66,35 @@ def counted(place: Path, count: int) -> Found:
 
 def labels(place: Path) -> Found:
     """Read label maps that are none."""
-    faults = []
     _, label = arrays(0)
     cases = {
         "halves": label * np.float32(0.5),
         "NaN": np.where(label == 2, np.nan, label).astype(np.float32),
-        "beyond 16 bits": np.where(label == 2, 70_000, label).astype(np.int32),
         "nearly whole": (label + 0.01).astype(np.float32),
+        "beyond 32 bits": np.where(label == 2, 1e10, label).astype(np.float64),
     }
+    faults = []
     for name, array in cases.items():
         save(place / "label.nii.gz", array)
-        said = _error(lambda: read_label(place / "label.nii.gz"))
-        if said is None and name != "beyond 16 bits":
+        if _error(lambda: read_label(place / "label.nii.gz")) is None:
             faults.append(name)
     return Found(tries=len(cases), faults=tuple(faults))
+
+
+def beyond(place: Path) -> Found:
+    """Inspect a dataset one of whose label maps has such a value, as an integer and as a float."""
+    faults = []
+    kinds = [(-1, np.int16), (-1, np.float32), (65_536, np.int32), (70_000, np.int32), (70_000, np.float32)]
+    for value, kind in kinds:
+        folder = place / "beyond"
+        shutil.rmtree(folder, ignore_errors=True)
+        data = write(folder / "data")
+        _, label = arrays(0)
+        save(data / "labels" / "case_0.nii.gz", np.where(label == 2, value, label.astype(kind)))
+        done = autoseg(["inspect", str(data), "--workspace", str(folder / "w")])
+        if done.returncode != EXIT_FINDINGS or f"label value {value}" not in done.stdout:
+            faults.append(f"{value} as {kind.__name__}: ended with {done.returncode}: {done.stdout[-300:]}")
+    return Found(tries=len(kinds), faults=tuple(faults))
 
 
 def _whole(place: Path, ending: str) -> bytes:

@@ -2,11 +2,13 @@
 
 python -m benchmarks.faults.long_run [--cases 2000]
 
-Each command runs in a process of its own that may hold 64 files open. Resident memory is that of the process and its
-children, sampled when so many cases are done.
+Each command runs in a process of its own that may hold 64 files open. Resident memory and open
+files are those of the process and its children, sampled when so many cases are done.
 """
 
 import argparse
+import contextlib
+import importlib
 import json
 import multiprocessing
 import os
@@ -63,19 +65,18 @@ class LongRunRecord:
 
 
 def held() -> tuple[int, int]:
-    """Return resident bytes of this process and its children, and the open files of this one."""
-    processes = ["self", *(str(child.pid) for child in multiprocessing.active_children())]
-    pages = sum(int(Path(f"/proc/{each}/statm").read_text(encoding="ascii").split()[1]) for each in processes)
-    return pages * resource.getpagesize(), len(list(Path("/proc/self/fd").iterdir()))
+    """Return resident bytes and open files of this process and its children."""
+    pages = files = 0
+    for each in ("self", *(str(child.pid) for child in multiprocessing.active_children())):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a worker that has just ended
+            pages += int(Path(f"/proc/{each}/statm").read_text(encoding="ascii").split()[1])
+            files += len(os.listdir(f"/proc/{each}/fd"))  # noqa: PTH208 (an entry may be gone before it is looked at)
+    return pages * resource.getpagesize(), files
 
 
 def child(command: str, work: Path, total: int) -> list[dict[str, int]]:
     """Run a command in this process and sample it through the progress that it shows."""
     from autoseg import cli
-    from autoseg.core import runtime
-    from autoseg.datasets import understand
-    from autoseg.predicting import line
-    from autoseg.steps import preprocess
 
     resource.setrlimit(resource.RLIMIT_NOFILE, (FILES_MAX, FILES_MAX))
     found: list[dict[str, int]] = []
@@ -88,16 +89,17 @@ def child(command: str, work: Path, total: int) -> list[dict[str, int]]:
                 resident, files = held()
                 found.append({"cases": index + 1, "resident_bytes": resident, "open_files": files})
 
-    for module in (runtime, understand, preprocess, line):
-        module.progress = watched  # type: ignore[attr-defined]
+    loops = {"inspect": "autoseg.datasets.understand", "preprocess": "autoseg.steps.preprocess"}
+    module = importlib.import_module(loops.get(command, "autoseg.predicting.line"))  # the last of them loads torch
+    module.progress = watched  # type: ignore[attr-defined]
     words = {
         "inspect": ["inspect", str(work / "data"), "--workspace", str(work / "inspected")],
         "preprocess": ["preprocess", str(work / "planned.autoseg")],
         "predict": ["predict", str(work / "data/images"), "--model", str(work / "model"), "-o", str(work / "out")],
     }[command]
     code = cli.run([*words, *(("--device", "cpu") if command == "predict" else ())])
-    if code not in (0, 1):
-        raise SystemExit(f"{command} ended with {code}")
+    if code not in (0, 1) or len(found) != SAMPLES:
+        raise SystemExit(f"{command} ended with {code} after {len(found)} samples")
     return found
 
 

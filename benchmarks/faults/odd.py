@@ -56,11 +56,11 @@ def _gaps(image: Array, label: Array, _: int) -> tuple[Array, Array]:
 
 
 def _negative(image: Array, label: Array, _: int) -> tuple[Array, Array]:
-    return image, np.where(label == 2, -1, label).astype(np.int16)
+    return image, np.where(label == 2, -1, label.astype(np.int16))  # 255 without the cast
 
 
 def _beyond(image: Array, label: Array, _: int) -> tuple[Array, Array]:
-    return image, np.where(label == 2, 70_000, label).astype(np.int32)
+    return image, np.where(label == 2, 70_000, label.astype(np.int32))
 
 
 def _floats(image: Array, label: Array, _: int) -> tuple[Array, Array]:

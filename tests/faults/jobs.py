@@ -23,9 +23,11 @@ from autoseg.core.workspace import Workspace, open_workspace
 from autoseg.datasets.dataset import Dataset
 from autoseg.datasets.folds import make_folds
 from autoseg.datasets.options import Options
+from autoseg.imaging.probabilities import ProbabilitiesRecord
 from autoseg.imaging.store import CaseRecord
 from autoseg.learning.model_files import TrainedNetwork, load_model_record, plan_outputs, save_network
 from autoseg.learning.network import build_network
+from autoseg.predicting.files import PROBABILITIES
 from autoseg.predicting.records import CasePrediction, PredictionRecord
 from autoseg.steps.fingerprint import make_fingerprint
 from autoseg.steps.inspect import inspect
@@ -67,6 +69,8 @@ def predicted(output: Path) -> dict[str, object]:
             record = read_record(path, PredictionRecord)
             cases = tuple(dataclasses.replace(case, **measured) for case in record.cases)
             found[path.name] = dataclasses.replace(record, cases=cases, skipped=())
+        elif path.suffix == ".json" and path.parent.name == PROBABILITIES:
+            found[f"{PROBABILITIES}/{path.name}"] = read_record(path, ProbabilitiesRecord)
         elif path.suffix == ".json":
             found[path.name] = dataclasses.replace(read_record(path, CasePrediction), **measured)
         else:
@@ -98,6 +102,10 @@ def _predict(work: Path, output: Path) -> list[str]:
     return ["predict", str(work / "images"), "--model", str(work / "model"), "-o", str(output), "--device", "cpu"]
 
 
+def _predict_probabilities(work: Path, output: Path) -> list[str]:
+    return [*_predict(work, output), "--probabilities"]
+
+
 def _train(_work: Path, output: Path) -> list[str]:
     return ["train", str(output), "--steps", str(STEPS), "--device", "cpu"]
 
@@ -106,6 +114,13 @@ JOBS = {
     job.name: job
     for job in (
         Job(name="predict", before=None, arguments=_predict, contents=predicted, marks=("prediction.json",)),
+        Job(
+            name="predict-probabilities",
+            before=None,
+            arguments=_predict_probabilities,
+            contents=predicted,
+            marks=("prediction.json",),
+        ),
         Job(
             name="preprocess",
             before="planned.autoseg",
@@ -127,7 +142,7 @@ JOBS = {
 def make(work: Path, job: str) -> Path:
     """Make what a job needs in the folder `work`, and return it."""
     work.mkdir(parents=True, exist_ok=True)
-    if job == "predict":
+    if job.startswith("predict"):
         _make_model(work)
         return work
     planned = planned_workspace(work, work / "planned.autoseg")
@@ -156,11 +171,13 @@ def _make_model(work: Path) -> None:
     SimpleITK.WriteImage(noise, work / "images" / "c.nrrd")
 
 
-def planned_workspace(work: Path, root: Path, cases: int = FOLDS) -> Workspace:
+def planned_workspace(
+    work: Path, root: Path, cases: int = FOLDS, shape: tuple[int, int, int] = (10, 12, 9)
+) -> Workspace:
     """Make a dataset of `cases` little images in `work`/data, and a workspace at `root` with a plan for it."""
     random = np.random.default_rng(0)
     for index in range(cases):
-        label = np.zeros((10, 12, 9), np.uint8)
+        label = np.zeros(shape, np.uint8)
         label[2:6, 3 + index % 3 : 8, 2:7] = 1
         image = (label + 0.3 * random.standard_normal(label.shape)).astype(np.float32)
         for kind, array in (("images", image), ("labels", label)):

@@ -1,21 +1,18 @@
 """Do a job, be killed, look, do it again: for every operation on a file, at random moments, on a full disk, ...
 
     python -m tests.faults.kill_points WORK JOB operations FIRST STRIDE    kill at operation FIRST, FIRST + STRIDE, ...
-    python -m tests.faults.kill_points WORK JOB moments SEED COUNT         kill COUNT times at any moment
+    python -m tests.faults.kill_points WORK JOB moments SEED COUNT         kill at any moment until COUNT died
     python -m tests.faults.kill_points WORK JOB limits SEED COUNT          let no file grow beyond COUNT different sizes
     python -m tests.faults.kill_points WORK JOB disks SEED COUNT           give COUNT different sizes of disk (root)
     python -m tests.faults.kill_points WORK train signals SEED COUNT       send SIGTERM or SIGUSR1 COUNT times
     python -m tests.faults.kill_points WORK train together SEED COUNT      start five folds at once, COUNT times
 
 WORK is made by `tests.faults.jobs`; JOB is one of its jobs. One warm process forks a child per kill, so that torch is
-loaded once; it has one thread when it forks. An operation is: a file opened for writing, a write to the system (killed
-before it and half-way through it), a flush to the disk, a rename, a removal, a new folder. Writers in C and C++ cannot
-be stopped half-way like that: random moments and full disks hit them. Prints what happened as JSON.
+loaded once; it has one thread when it forks. Operations are those of `tests.faults.operations`; random moments and full
+disks hit writers in C and C++, too. Prints what happened as JSON.
 """
 
-import builtins
 import importlib
-import io
 import json
 import mmap
 import os
@@ -26,11 +23,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import nibabel as nib
@@ -43,6 +39,7 @@ from autoseg.core.errors import EXIT_DONE, EXIT_RESOURCES
 from autoseg.core.files import TEMPORARY_PREFIX
 from autoseg.learning import feeding, training
 from tests.faults.jobs import FOLDS, JOBS, Job, saved_step
+from tests.faults.operations import Operations, install
 
 COMPLAINTS = Path(tempfile.mkdtemp(prefix="killed-")) / "stderr"
 """What children say; shown when one fails that was not killed."""
@@ -57,63 +54,6 @@ STEPS_FOR_EVER = "1000000"
 SAVED_WITHIN_S = 20.0
 LONGEST_S = 120.0
 """Nothing here takes a quarter of this; what does is hanging."""
-
-
-class Operations:
-    """Counts operations, and kills the process at number `fatal` (from 1; None: never)."""
-
-    def __init__(self, fatal: int | None = None) -> None:
-        self.kinds: Counter[str] = Counter()
-        self._fatal = fatal
-        self._lock = threading.Lock()
-
-    def due(self, kind: str) -> bool:
-        """Count one operation and tell whether it is the fatal one."""
-        with self._lock:
-            self.kinds[kind] += 1
-            return self.kinds.total() == self._fatal
-
-    def before(self, kind: str) -> None:
-        if self.due(kind):
-            die()
-
-
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(60)  # the signal is on its way
-
-
-def install(operations: Operations) -> None:
-    """Let everything that changes a file in this process be counted from now on."""
-    real_open = io.open
-
-    class CountedFile(io.FileIO):
-        def write(self, data):
-            operations.before("write")
-            if operations.due("half a write"):
-                super().write(bytes(data)[: len(data) // 2])
-                die()
-            return super().write(data)
-
-    def opened(file, mode="r", *more, **named):
-        if isinstance(file, int) or not set(mode) & set("wxa+"):  # a number is a pipe to another process
-            return real_open(file, mode, *more, **named)
-        operations.before("open")
-        raw = CountedFile(file, mode.replace("b", "").replace("t", ""))
-        buffered = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
-        return buffered if "b" in mode else io.TextIOWrapper(buffered, "utf-8")
-
-    io.open = builtins.open = opened
-    for name in ("fsync", "replace", "rename", "unlink", "mkdir", "rmdir", "truncate", "write"):
-        setattr(os, name, counted(operations, name, getattr(os, name)))
-
-
-def counted(operations: Operations, name: str, function: Callable) -> Callable:
-    def call(*arguments, **named):
-        operations.before(name)
-        return function(*arguments, **named)
-
-    return call
 
 
 def run(arguments: list[str]) -> int:
@@ -157,6 +97,11 @@ def ending(child: int, longest_s: float = LONGEST_S) -> int:
             return -1
         time.sleep(0.005)
     return os.waitstatus_to_exitcode(found[1])
+
+
+def gone(child: int) -> bool:
+    """Whether a child has ended; it is left for `ending` to ask."""
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def complaint(what: str) -> str:
@@ -253,13 +198,18 @@ def moments(trial: Trial, seed: int, count: int) -> dict[str, object]:
         os.kill(child, signal.SIGKILL)
         return child
 
-    waits = [generator.uniform(0, trial.seconds) for _ in range(count)]
-    return killed(trial, [lambda after_s=after_s: shot(after_s) for after_s in waits])
+    most = 3 * count  # some come to their end before they are killed
+    waits = [generator.uniform(0, trial.seconds) for _ in range(most)]
+    return killed(trial, (lambda after_s=after_s: shot(after_s) for after_s in waits), count)
 
 
-def killed(trial: Trial, tries: list[Callable[[], int]]) -> dict[str, object]:
-    deaths, wrong = 0, []
+def killed(trial: Trial, tries: Iterable[Callable[[], int]], enough: int | None = None) -> dict[str, object]:
+    """Start one after the other, and judge each, until all were started or `enough` died."""
+    deaths, made, wrong = 0, 0, []
     for index, start in enumerate(tries):
+        if deaths == enough:
+            break
+        made += 1
         trial.fresh(trial.output)
         code = ending(start())
         if code not in (EXIT_DONE, -signal.SIGKILL):
@@ -268,7 +218,7 @@ def killed(trial: Trial, tries: list[Callable[[], int]]) -> dict[str, object]:
         deaths += code != 0
         found = trial.judge(complete=False) + (trial.lost() if code else []) + trial.again()
         wrong += [f"try {index}: {what}" for what in found]
-    return {"tries": len(tries), "killed": deaths, "wrong": wrong}
+    return {"tries": made, "killed": deaths, "wrong": wrong}
 
 
 # ---------------------------------------------------------------------------------------------- a full disk
@@ -347,11 +297,12 @@ def signals(trial: Trial, seed: int, count: int) -> dict[str, object]:
         arguments = trial.job.arguments(trial.work, trial.output)
         arguments[arguments.index("--steps") + 1] = STEPS_FOR_EVER
         child = forked(lambda arguments=arguments: run(arguments))
-        while int.from_bytes(REACHED[:], "little") < 1 and os.waitpid(child, os.WNOHANG)[0] == 0:
+        begun = time.monotonic()
+        while int.from_bytes(REACHED[:], "little") < 1 and not gone(child) and time.monotonic() < begun + LONGEST_S:
             time.sleep(0.01)
         time.sleep(generator.uniform(0, 1))
         asked = time.monotonic()
-        os.kill(child, number)
+        os.kill(child, number)  # one that is gone already is a zombie, which a signal does not harm
         code = ending(child)
         slowest = max(slowest, time.monotonic() - asked)
         found = [] if code == (143 if number == signal.SIGTERM else 0) else [complaint(f"ended with {code}")]
