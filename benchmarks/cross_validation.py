@@ -160,7 +160,8 @@ def table(record: CrossValidation) -> str:
     sentences = (
         f"Chosen: {record.chosen}, {record.because}. Postprocessing: {changes}.",
         f"Calibration error {errors} with a temperature of {temperatures}; Dice is foreseen from",
-        f"{record.quality_cases} cases. {len(steps)} networks of {min(steps)} to {max(steps)} steps, {record.wall_s:.0f} s in all,",
+        f"{record.quality_cases} cases. {len(steps)} networks of {min(steps)} to {max(steps)} steps,",
+        f"{record.wall_s:.0f} s in all,",
         f"{record.wall_s / record.budget_s:.1%} of the budget; {record.hardware.cpu}, {record.hardware.cores} cores,",
         f"commit {record.commit[:10]}.",
     )
