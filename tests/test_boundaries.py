@@ -152,13 +152,17 @@ WRITERS = (
     *(".save_file", ".open_memmap", ".memmap", ".symlink_to", ".hardlink_to", ".rename"),
     *("json.dump", "msgpack.dump", "os.replace", "os.rename", "os.link", "os.symlink", "os.truncate", "os.fdopen"),
     *("shutil.copy", "shutil.copy2", "shutil.copyfile", "shutil.move", "shutil.copytree", "shutil.unpack_archive"),
-    *(".extractall", ".NamedTemporaryFile", ".mkstemp", ".FileIO"),
+    *(".extractall", ".NamedTemporaryFile", ".mkstemp", ".FileIO", ".SummaryWriter", ".EventFileWriter"),
 )
-"""Calls that put something under a name on the disk."""
+"""Calls that put something under a name on the disk; what is imported from a module is called by its name alone."""
 MODULES_WITH_OPEN = ("io.", "os.", "gzip.", "bz2.", "lzma.", "tarfile.", "codecs.")
 OPENERS = ("open", ".open", "ZipFile", "GzipFile", "BZ2File", "LZMAFile")
 UNDER_ANOTHER_NAME = {"temporary", "copy_file", "devnull"}
 """Whoever passes one of these writes under a temporary name, by our own copy function, or nowhere."""
+
+
+MAKES_BYTES = {"safetensors.torch.save"}
+"""Named like writers, but return what they make."""
 
 
 def in_memory(tree: ast.Module) -> set[str]:
@@ -168,17 +172,30 @@ def in_memory(tree: ast.Module) -> set[str]:
     return {target.id for node in held for target in node.targets if isinstance(target, ast.Name)}
 
 
+def imported_names(tree: ast.Module) -> dict[str, str]:
+    """Return what a file calls things that it imports -> where they come from, e.g. copyfile -> shutil.copyfile."""
+    known = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            ours = (node.module or "").startswith("autoseg")  # held where it is defined
+            known |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names if not ours}
+        elif isinstance(node, ast.Import):
+            known |= {alias.asname: alias.name for alias in node.names if alias.asname}
+    return known
+
+
 def writing_calls(tree: ast.Module) -> list[tuple[int, str]]:
     """Return line and name of each call that would write under a final name."""
     found = []
-    harmless = UNDER_ANOTHER_NAME | in_memory(tree)
+    harmless, imported = UNDER_ANOTHER_NAME | in_memory(tree), imported_names(tree)
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
-        name = dotted(call.func)
+        start, dot, rest = dotted(call.func).partition(".")
+        name = imported.get(start, start) + dot + rest
         named = {keyword.arg: keyword.value for keyword in call.keywords}
         parts = [call.func, *call.args, *named.values()]
         mentioned = {node.id for part in parts for node in ast.walk(part) if isinstance(node, ast.Name)}
         mentioned |= {node.attr for part in parts for node in ast.walk(part) if isinstance(node, ast.Attribute)}
-        position = 0 if isinstance(call.func, ast.Attribute) and not name.startswith(MODULES_WITH_OPEN) else 1
+        position = 0 if "." in name and not name.startswith(MODULES_WITH_OPEN) else 1
         opens = name in OPENERS or name.endswith(tuple(opener for opener in OPENERS if opener != "open"))
         mode = named.get("mode", call.args[position] if len(call.args) > position else None)
         if name.endswith("ZipFile"):
@@ -191,8 +208,10 @@ def writing_calls(tree: ast.Module) -> list[tuple[int, str]]:
         elif "urlpath" in named or (name.endswith(".replace") and len(parts) == 2):
             writes = name != "blosc2.open"
         else:
-            writes = name.endswith(WRITERS) and (
-                len(parts) > 1 or name.endswith((".touch", "TemporaryFile", ".mkstemp"))
+            writes = (
+                name.endswith(WRITERS)
+                and name not in MAKES_BYTES
+                and (len(parts) > 1 or name.endswith((".touch", "TemporaryFile", ".mkstemp")))
             )
         if writes and not {each.lstrip("_") for each in mentioned} & harmless:
             found.append((call.lineno, name))
@@ -214,6 +233,14 @@ def test_files_are_written_through_the_one_door(path):
         *("json.dump(d, handle)", "shutil.copy(a, b)", "shutil.copy2(a, b)", "shutil.move(a, b)", "a.replace(b)"),
         *("os.replace(a, b)", "a.rename(b)", "figure.savefig(p)", "image.save(p)", "nib.save(image, p)"),
         *("blosc2.asarray(a, urlpath=p)", "os.open(p, os.O_WRONLY | os.O_CREAT)", "archive.extractall(p)"),
+        *("from shutil import copyfile; copyfile(a, b)", "from os import replace as put; put(a, b)"),
+        *("from numpy import save; save(p, a)", "from nibabel import save; save(image, p)"),
+        *(
+            "from io import open as o; o(p, 'w')",
+            "from gzip import open; open(p, 'wb')",
+            "import shutil as s; s.move(a, b)",
+        ),
+        *("from tempfile import mkstemp; mkstemp()", "from tensorboard.x import EventFileWriter; EventFileWriter(p)"),
         *("series.save_as(p)", "safetensors.torch.save_file(t, p)", "tempfile.NamedTemporaryFile()"),
     ],
 )

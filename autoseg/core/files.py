@@ -147,6 +147,21 @@ def append_line(path: Path, line: str) -> None:
         raise _not_written(path, error) from error
 
 
+def append_bytes(path: Path, data: bytes) -> None:
+    """Append `data` in one write, for logs whose format says by itself where a last entry was cut off.
+
+    Raises:
+        ResourceError: the disk is full or the folder cannot be written.
+
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as handle:
+            handle.write(data)
+    except OSError as error:
+        raise _not_written(path, error) from error
+
+
 def sweep_temporaries(folder: Path) -> tuple[Path, ...]:
     """Remove the temporary files in `folder` and below whose writers were killed; return them.
 

@@ -202,7 +202,6 @@ def _train(workspace: Workspace, options: TrainOptions, workers: Workers) -> Tra
             result = train_network(task, feeder, hooks)
         finally:
             live.end()
-            board.close()
         if not result.finished:
             say(f"stopped after {result.steps} steps: {_left_behind(workspace)}")
         stop.check()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from autoseg.core.errors import FullDiskError
 from autoseg.learning.collapse import Restart
 from autoseg.learning.epoch_log import EpochLog, epoch_text
 from autoseg.learning.tensorboard_log import TensorBoardLog, numbers_of
@@ -60,8 +61,23 @@ def test_without_tensorboard_nothing_is_written(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("autoseg.learning.tensorboard_log.find_spec", lambda _: None)
     log = TensorBoardLog(tmp_path)
     log(epoch(10))
-    log.close()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard")
+def test_a_full_disk_is_told_once_and_training_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorboard")
+
+    def full(path: Path, _data: bytes) -> None:
+        raise FullDiskError.at(path, "could not be written", "check space and permissions")
+
+    monkeypatch.setattr("autoseg.learning.tensorboard_log.append_bytes", full)
+    log = TensorBoardLog(tmp_path)
+    for step in (10, 20):
+        log(epoch(step))
+    assert capsys.readouterr().err.count("nothing more is logged for TensorBoard: ") == 1
 
 
 @pytest.mark.slow
@@ -73,7 +89,24 @@ def test_tensorboard_reads_what_was_written(tmp_path: Path) -> None:
     log = TensorBoardLog(tmp_path)
     for step in (10, 20):
         log(epoch(step))
-    log.close()
     found = EventAccumulator(str(tmp_path / "tensorboard"))
     found.Reload()
     assert [(event.step, event.value) for event in found.Scalars("loss/train")] == [(10, -0.5), (20, -0.5)]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard")
+def test_a_resumed_training_hides_what_was_logged_behind_its_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for begun_s, steps in ((1000.0, (10, 20, 30)), (2000.0, (20, 40))):
+        monkeypatch.setattr("time.time", lambda begun_s=begun_s: begun_s)
+        log = TensorBoardLog(tmp_path)
+        for step in steps:
+            log(epoch(step))
+    found = EventAccumulator(str(tmp_path / "tensorboard"))
+    found.Reload()
+    assert [event.step for event in found.Scalars("loss/train")] == [10, 20, 40]
