@@ -62,7 +62,7 @@ def fuzz(target: str, inputs: int, seed: int) -> Fuzzed:
         f"-timeout={TIMEOUT_S}",
         f"-rss_limit_mb={MEMORY_MB}",
         f"-seed={seed}",
-        "-max_len=65536",
+        "-max_len=131072",
     ]
     command = [
         sys.executable,

@@ -3,40 +3,22 @@
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from autoseg.core.errors import AutosegError
+from benchmarks.fuzz.formats import as_image, more_targets
+from benchmarks.fuzz.target import Target
 
 IMAGE_ENDINGS = (".nii", ".nii.gz", ".nrrd", ".mha", ".tif", ".png", ".bmp", ".gif", ".jpg")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """`read` takes a file's path; AutosegError is its only right to complain. `seeds` are whole files."""
-
-    ending: str
-    read: Callable[[Path], object]
-    seeds: Callable[[Path], list[bytes]]
-
-
 def image_target(ending: str) -> Target:
-    """Read an image and, of the same bytes, a label map."""
-
-    def read(path: Path) -> None:
-        from autoseg.imaging.read import read_header, read_image, read_label
-
-        for reader in (read_header, read_image, read_label):
-            try:
-                reader(path)
-            except AutosegError:
-                continue
-
-    return Target(ending=ending, read=read, seeds=lambda folder: image_seeds(folder, ending))
+    """Read an image that is one file."""
+    return Target(ending=ending, read=as_image, seeds=lambda folder: image_seeds(folder, ending))
 
 
 def image_seeds(folder: Path, ending: str) -> list[bytes]:
@@ -247,8 +229,9 @@ def targets() -> dict[str, Callable[[], Target]]:
     made: dict[str, Callable[[], Target]] = {
         f"image{ending}": partial(image_target, ending) for ending in IMAGE_ENDINGS
     }
-    made["image.dcm"] = lambda: Target(ending=".dcm", read=image_target(".dcm").read, seeds=dicom_seeds)
+    made["image.dcm"] = lambda: Target(ending=".dcm", read=as_image, seeds=dicom_seeds)
     made |= {"plan": plan_target, "checkpoint": checkpoint_target, "pickle": pickle_target}
+    made |= more_targets()
     for entry in FORMATS:
         name = entry.record.rpartition(".")[2]
         made[f"record.{name}"] = partial(lambda entry: record_target(record_class(entry)), entry)

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autoseg.core.errors import AutosegError
-from benchmarks.fuzz.targets import Target, targets
+from benchmarks.fuzz.target import Target
+from benchmarks.fuzz.targets import targets
 
 LOOSE = settings(deadline=None, suppress_health_check=list(HealthCheck))
 json_values = st.recursive(
