@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
 from autoseg.core.errors import AutosegError, FullDiskError, ResourceError
@@ -204,6 +204,17 @@ def file_name(name: str, ending: str) -> str:
     if len(encoded) <= room:
         return name + ending
     return f"{encoded[: room - 13].decode(errors='ignore')}-{hashlib.sha256(encoded).hexdigest()[:12]}{ending}"
+
+
+def is_inside(name: str) -> bool:
+    """Tell whether a path relative to a folder stays in it, by its name alone; "" is no file and stays.
+
+    >>> is_inside("images/a.nii"), is_inside("../a.nii"), is_inside("/etc/passwd")
+    (True, False, False)
+
+    """
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and "\0" not in name
 
 
 def _lock(descriptor: int, how: int) -> None:

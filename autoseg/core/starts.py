@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from autoseg.core.files import is_inside
 from autoseg.core.runtime import digest_bytes
 
 START_NAME = "start.json"
@@ -17,6 +18,12 @@ class StartNetwork:
     fold: int
     file: str
     sha256: str
+
+    def __post_init__(self) -> None:
+        """Refuse a file outside the folder of the record."""
+        if not is_inside(self.file):
+            msg = f"{self.file!a} lies outside the folder"
+            raise ValueError(msg)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

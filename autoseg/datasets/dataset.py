@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import ClassVar, Literal
 
+from autoseg.core.files import is_inside
 from autoseg.imaging.reading import STRICT, ReadOptions
 from planners.fingerprint import Label
 
@@ -73,17 +74,6 @@ class Dataset:
                 if not is_inside(name):
                     msg = f"{name!a} of case {case.name} lies outside the dataset"
                     raise ValueError(msg)
-
-
-def is_inside(name: str) -> bool:
-    """Tell whether a path relative to a folder stays in it, by its name alone; "" is no file and stays.
-
-    >>> is_inside("images/a.nii"), is_inside("../a.nii"), is_inside("/etc/passwd")
-    (True, False, False)
-
-    """
-    path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts and "\0" not in name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import NoReturn
 
 from autoseg.core.errors import AutosegError
+from autoseg.core.files import is_inside
 from autoseg.datasets import (
     layout_bids,
     layout_case_folders,
@@ -20,7 +21,7 @@ from autoseg.datasets import (
     layout_zarr,
 )
 from autoseg.datasets.arrangement import Arrangement, shown
-from autoseg.datasets.dataset import Inference, is_inside
+from autoseg.datasets.dataset import Inference
 from autoseg.datasets.description import described
 from autoseg.datasets.listing import Listing, is_series
 from autoseg.datasets.names import LABEL_WORDS, has_word

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float32, Int16, Int32, Shaped
 
 from autoseg.core.errors import AutosegError
-from autoseg.core.files import LONGEST_NAME_BYTES, TEMPORARY_PREFIX, file_name, write_atomically, write_bytes
+from autoseg.core.files import LONGEST_NAME_BYTES, TEMPORARY_PREFIX, file_name, is_inside, write_atomically, write_bytes
 from autoseg.core.records import read_record, write_record
 from autoseg.core.runtime import digest_file
 from autoseg.imaging.preparation import GridMapping, Shape
@@ -57,6 +57,12 @@ class StoredFile:
     name: str
     size_bytes: int
     sha256: str
+
+    def __post_init__(self) -> None:
+        """Refuse a file outside the folder of the record."""
+        if not is_inside(self.name) or "/" in self.name:
+            msg = f"{self.name!a} lies outside the folder"
+            raise ValueError(msg)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -154,3 +154,12 @@ def test_chunks_hold_whole_blocks_and_keep_their_sizes(shape, patch, item):
 
 def test_a_patch_of_96_lies_in_one_chunk():
     assert chunk_shapes((300, 300, 300), (96, 96, 96), 4) == ((96, 96, 96), (24, 24, 48))
+
+
+@pytest.mark.parametrize("name", ["../secret.b2nd", "/etc/passwd", "deeper/case_1.image.b2nd", ".."])
+def test_a_record_that_names_a_file_elsewhere_is_refused(tmp_path, store, name):
+    path = tmp_path / "case_1.json"
+    path.write_text(path.read_text().replace('"case_1.image.b2nd"', f'"{name}"'))
+    with pytest.raises(AutosegError, match=r"case_1\.json: .*lies outside the folder"):
+        store.read_image("case_1", (0, 0, 0), SHAPE)
+    assert not store.complete("case_1", "abc")
