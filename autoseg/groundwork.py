@@ -11,10 +11,10 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from autoseg.core.errors import AutosegError
-from autoseg.core.files import copy_file, locked, sweep_temporaries
+from autoseg.core.files import copy_file, locked, sweep_temporaries, write_bytes
 from autoseg.core.plans import read_plan
 from autoseg.core.provenance import inputs_digest, is_done, mark_done
-from autoseg.core.records import read_record, write_record
+from autoseg.core.records import encode, read_record, write_record
 from autoseg.core.runtime import has_cuda_driver, logged_step, say
 from autoseg.core.starts import START_NAME, start_folder
 from autoseg.core.traces import StepFiles
@@ -116,7 +116,7 @@ def after_looking(workspace: Workspace, wanted: InspectCommand, reading: Reading
     say(f"pictures: {workspace.inspection_page}")
     if wanted.write_json:
         proposal = workspace.root / DECLARATION
-        write_record(proposal, propose(read_record(workspace.dataset, Dataset)))
+        write_bytes(proposal, encode(propose(read_record(workspace.dataset, Dataset))))
         say(f"proposal: {proposal}; correct it and put it beside the data, or name it with --declaration")
     if wanted.fix is not None:
         inspection = read_record(workspace.findings, Inspection)

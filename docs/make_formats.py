@@ -83,7 +83,9 @@ Everything on disk is JSON, CSV, safetensors, blosc2 or an image format: no file
 record is one JSON file that opens with its `schema`, the name and version of its format. Readers are strict: an
 unknown, missing or wrong-typed key is an error that names file and place. Undefined is `null`, never NaN, -1 or 999.
 Units are part of the name (`_mm`, `_ml`, `_s`, `_bytes`); a bare number is voxels or a count. Axes are in array order,
-slowest first: (z, y, x). A file with its final name is complete.
+slowest first: (z, y, x). A file with its final name is complete. The last key of a record on disk is
+its `seal`, the SHA-256 of the file without that line, which reading ignores: records may be edited by hand, and
+`autoseg verify` says which were.
 """
 
 _PLAIN_NAMES = {str: "text", int: "integer", float: "number", bool: "true or false", types.NoneType: "null"}

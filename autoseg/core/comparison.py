@@ -25,10 +25,11 @@ from autoseg.core.statistics import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One of the compared results, by the name it goes by and where its scores lie."""
+    """One of the compared results, by the name it goes by and where its scores lie; `sha256` is that of the file."""
 
     name: str
     scores: str
+    sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,14 +56,15 @@ def stamp_of(folder: Path, case: Case, reference_kind: ReferenceKind, reading: R
     """Return what changes when a file of the case, or how it is read, does: names, sizes and times, digested."""
     digest = hashlib.sha256(f"{reference_kind}{'' if reading == STRICT else reading}".encode())
     for name in (*case.images, *case.references):
-        for path in _files(file_of(folder / name)):
+        for path in files_of(file_of(folder / name)):
             stat = path.stat()
             digest.update(f"{path.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
         digest.update(f"{name}\n".encode())
     return digest.hexdigest()[:32]
 
 
-def _files(path: Path) -> list[Path]:
+def files_of(path: Path) -> list[Path]:
+    """Return the files that hold an image or a label: those of a folder, and the data that a header names."""
     if path.is_dir():
         entries = path.rglob("*") if ending_of(path) else path.iterdir()
         return sorted(entry for entry in entries if entry.is_file())

@@ -7,6 +7,7 @@ from autoseg.core.comparison import Comparison, Result, compare_scores, shared_m
 from autoseg.core.definitions import Metric, parse_metrics
 from autoseg.core.errors import AutosegError
 from autoseg.core.records import read_record, write_record
+from autoseg.core.runtime import digest_file
 from autoseg.core.scores import Scores
 
 SCORES_JSON = "scores.json"
@@ -33,7 +34,10 @@ def compare(places: Sequence[Path], output: Path | None = None, metrics: str | N
     scores = [read_record(file, Scores) for file in files]
     for file, other in zip(files[1:], scores[1:], strict=True):
         _check_same_cases(files[0], scores[0], file, other)
-    results = [Result(name=name, scores=str(file)) for name, file in zip(_names(places), files, strict=True)]
+    results = [
+        Result(name=name, scores=str(file), sha256=digest_file(file))
+        for name, file in zip(_names(places), files, strict=True)
+    ]
     comparison = compare_scores(results, scores, _chosen(metrics, scores))
     if output is not None:
         write_record(output / COMPARISON_JSON, comparison)

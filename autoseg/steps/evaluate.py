@@ -18,16 +18,19 @@ from autoseg.core.files import write_text
 from autoseg.core.pairing import pair_names
 from autoseg.core.presets import EvaluateOptions, Preset, Rules, checked_rules, preset_named
 from autoseg.core.records import read_record, write_record
-from autoseg.core.runtime import progress
+from autoseg.core.runtime import digest_bytes, progress
 from autoseg.core.scores import DICE_ONLY, CaseScore, Scores, make_scores, scores_csv
+from autoseg.core.seals import FileDigest, digests_of
 from autoseg.core.workspace import Workspace
 from autoseg.datasets.dataset import Case, Dataset, Folds
+from autoseg.datasets.examine import files_of
 from autoseg.datasets.label_sources import Source, find_sources, grid_of, names_in, read_source, values_of
 from autoseg.datasets.names import group_of
 from autoseg.datasets.options import Options
 from autoseg.datasets.patients import patients_of
 from autoseg.datasets.read_case import read_reference
 from autoseg.datasets.understand import understand
+from autoseg.imaging.dicom_labels import file_of
 from autoseg.imaging.read import read_header
 from autoseg.imaging.scoring import score_case, values_in
 from autoseg.imaging.volume import Grid
@@ -102,8 +105,7 @@ def evaluate(
     rules = checked_rules(rules, sum(label.role == "foreground" for label in task.labels))
     notes = (*task.notes, *_seen_in_training(sources))
     scores = _score_all(replace(task, rules=rules, preset=options.preset, notes=notes))
-    _write(output or (predictions if predictions.is_dir() else predictions.parent), scores)
-    return scores
+    return _write(output or (predictions if predictions.is_dir() else predictions.parent), scores)
 
 
 def _seen_in_training(predictions: Sequence[Source]) -> tuple[str, ...]:
@@ -167,8 +169,7 @@ def score_validation(workspace: Workspace, configuration: str, fold: int) -> Sco
     cases = tuple(case for case in dataset.cases if case.name in names and case.references)
     pairs = _paired_cases(cases, find_sources(folder, folders=False))
     scores = _score_all(_Task(labels=plan.labels, pairs=pairs, dataset=dataset, rules=_VALIDATION))
-    _write(folder, scores)
-    return scores
+    return _write(folder, scores)
 
 
 # ---------------------------------------------------------------------------------------------------- pairing
@@ -305,7 +306,26 @@ def _scored(pair: _Pair, task: _Task) -> CaseScore:
         patient=pair.patient,
         prediction=None if pair.prediction is None else pair.prediction.path.name,
         labels=score_case(prediction, reference, task.labels, grid, task.rules),
+        prediction_files=_files_of(pair.prediction),
+        reference_files=_files_of_reference(pair, task),
     )
+
+
+def _files_of(source: Source | None) -> tuple[FileDigest, ...]:
+    """Return the files of a case's labels with their digests."""
+    if source is None:
+        return ()
+    paths = [structure.path for structure in source.structures] if source.kind == "folder" else [source.path]
+    return digests_of((file for path in paths for file in files_of(path)), source.path.parent)
+
+
+def _files_of_reference(pair: _Pair, task: _Task) -> tuple[FileDigest, ...]:
+    """Return the files of a case's reference, those of a dataset by their paths in its folder."""
+    if task.dataset is None or pair.case is None:
+        return _files_of(pair.source)
+    folder = Path(task.dataset.folder)
+    named = dict.fromkeys(file_of(folder / name) for name in pair.case.references if name)
+    return digests_of((file for path in named for file in files_of(path)), folder)
 
 
 def _reference(pair: _Pair, task: _Task) -> tuple[Integers, Grid]:
@@ -336,6 +356,11 @@ def _prediction(source: Source | None, grid: Grid, task: _Task) -> Integers:
     return array
 
 
-def _write(folder: Path, scores: Scores) -> None:
-    write_record(folder / SCORES_JSON, scores)
-    write_text(folder / SCORES_CSV, scores_csv(scores))
+def _write(folder: Path, scores: Scores) -> Scores:
+    """Write a record that names the table, then the table; a kill between them leaves no table of other scores."""
+    table = scores_csv(scores)
+    named = replace(scores, table=FileDigest(file=SCORES_CSV, sha256=digest_bytes(table.encode())))
+    (folder / SCORES_CSV).unlink(missing_ok=True)
+    write_record(folder / SCORES_JSON, named)
+    write_text(folder / SCORES_CSV, table)
+    return named

@@ -8,6 +8,7 @@ from autoseg.core.errors import AutosegError, PartialError
 from autoseg.core.files import sweep_temporaries, write_text
 from autoseg.core.records import read_record, write_record
 from autoseg.core.runtime import digest_bytes, say
+from autoseg.core.seals import FileDigest
 from autoseg.core.selection import JOINED
 from autoseg.core.workspace import Workspace
 from autoseg.datasets.dataset import Dataset, Folds
@@ -28,6 +29,8 @@ from autoseg.predicting.observing import look_at, look_lines
 from autoseg.predicting.output import Format
 from autoseg.predicting.records import PredictionRecord, measurements_csv
 from planners.plan import Plan
+
+TABLE_NAME = "measurements.csv"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +91,8 @@ def predict(options: PredictOptions) -> PredictionRecord:
     sweep_temporaries(options.output)
     outcome = predict_cases(job, cases)
     predictors = [member.predictor for member in segmenter.members]
+    kept = tuple(outcome.cases[case.name] for case in cases if case.name in outcome.cases)
+    table = measurements_csv(kept, model.plan.channels)
     record = PredictionRecord(
         model=str(options.model if is_nnunet(options.model) else find_model(options.model)),
         model_digest=model.digest,
@@ -97,13 +102,15 @@ def predict(options: PredictOptions) -> PredictionRecord:
         preset=options.preset,
         configurations=tuple(member.configuration.name for member in segmenter.members),
         networks=sum(len(predictor.networks) for predictor in predictors),
-        cases=tuple(outcome.cases[case.name] for case in cases if case.name in outcome.cases),
+        cases=kept,
         skipped=tuple(outcome.skipped),
         failed=tuple(outcome.failed),
         look_at=look_at(tuple(outcome.cases.values())),
+        table=FileDigest(file=TABLE_NAME, sha256=digest_bytes(table.encode())),
     )
-    write_text(options.output / "measurements.csv", measurements_csv(record.cases, model.plan.channels))
+    (options.output / TABLE_NAME).unlink(missing_ok=True)  # the record must not name another call's, were this killed
     write_record(options.output / "prediction.json", record)
+    write_text(options.output / TABLE_NAME, table)
     for line in look_lines(record.cases):
         say(line)
     _refuse_failures(outcome, len(cases), options.output)

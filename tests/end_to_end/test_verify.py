@@ -11,7 +11,10 @@ from autoseg import cli
 from autoseg.core.calibration import Calibration
 from autoseg.core.errors import AutosegError
 from autoseg.core.records import read_record, write_record
+from autoseg.core.scores import Scores
 from autoseg.core.seals import without_seal
+from autoseg.steps.compare import compare
+from autoseg.steps.evaluate import evaluate
 from autoseg.verification import describe, verify
 
 
@@ -51,6 +54,7 @@ def test_a_finished_workspace_is_as_written(copied, capsys):
         "model/*.safetensors",
         "validation/*/fold_0/*.nii.gz",
         "validation/*/fold_0/observations/*.npz",
+        "validation/*/fold_0/scores.csv",
         "report.html",
         "inspect.html",
     ],
@@ -93,8 +97,8 @@ RECORDS = (
 )
 
 
-TEXTS = frozenset({"dataset", "folder", "identity", "png", "version"})
-COUNTS = frozenset({"n_cases", "n_voxels", "fold", "step"})
+TEXTS = frozenset({"dataset", "folder", "identity", "inputs", "png", "version", "because"})
+COUNTS = frozenset({"n_cases", "n_voxels", "fold"})
 
 
 def edited(document):
@@ -246,3 +250,51 @@ def test_what_a_killed_process_left_is_named(copied):
 def test_a_folder_of_something_else_is_refused(tmp_path):
     with pytest.raises(AutosegError, match="nothing to verify here"):
         verify(tmp_path)
+
+
+def digest_of(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_damaged_finished_label_map_is_predicted_again(copied, tiny_run, tmp_path, capsys):
+    output = tmp_path / "out"
+    arguments = ["predict", str(tiny_run.dataset / "images"), "--model", str(copied), "--output", str(output)]
+    arguments += ["--device", "cpu", "--json"]
+
+    def skipped():
+        capsys.readouterr()
+        assert cli.run(arguments) == 0
+        return json.loads(capsys.readouterr().out)["skipped"]
+
+    assert skipped() == []
+    label_map, other = sorted(output.glob("*.nii.gz"))[:2]
+    whole, names = digest_of(label_map), skipped()
+    assert len(names) == 6
+    flip(label_map)
+    assert skipped() == [name for name in names if not label_map.name.startswith(name)]
+    assert digest_of(label_map) == whole
+    record = output / "records" / other.name.replace(".nii.gz", ".json")
+    record.write_text(record.read_text().replace("autoseg.case-prediction/1", "autoseg.case-prediction/0"))
+    assert len(skipped()) == 5
+    (output / "measurements.csv").write_text("edited")
+    assert only_problem(output).file == str(output / "measurements.csv")
+
+
+def test_scores_and_comparisons_name_what_was_compared(copied, tiny_run, tmp_path):
+    scores_file = next(copied.glob("validation/*/fold_0/scores.json"))
+    scores = read_record(scores_file, Scores)
+    for case in scores.cases:
+        (prediction,), (reference,) = case.prediction_files, case.reference_files
+        assert prediction.sha256 == digest_of(scores_file.parent / prediction.file)
+        assert reference.sha256 == digest_of(tiny_run.dataset / reference.file)
+    predictions, labels = scores_file.parent, tmp_path / "labels"
+    labels.mkdir()
+    for case in scores.cases:
+        shutil.copy(tiny_run.dataset / case.reference_files[0].file, labels)
+    made = evaluate(predictions, labels, tmp_path / "scores")
+    assert [case.prediction_files for case in made.cases] == [case.prediction_files for case in scores.cases]
+    assert {case.reference_files[0].sha256 for case in made.cases} == {digest_of(path) for path in labels.iterdir()}
+    assert read_record(tmp_path / "scores" / "scores.json", Scores) == made
+    shutil.copytree(tmp_path / "scores", tmp_path / "again")
+    compared = compare([tmp_path / "scores", tmp_path / "again"])
+    assert [result.sha256 for result in compared.results] == [digest_of(tmp_path / "again" / "scores.json")] * 2
