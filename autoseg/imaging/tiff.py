@@ -6,6 +6,7 @@ metadata when they name their unit; otherwise a pixel counts as 1 mm.
 """
 
 import logging
+import math
 import re
 import struct
 import zlib
@@ -196,6 +197,7 @@ def _volume(path: Path, stack: _Stack) -> Volume:
     refuse_more_than_memory(path, series.nbytes)
     if series.dtype.kind not in "iufb":
         raise AutosegError.at(path, f"holds pixels of type {series.dtype}", "convert them to real numbers")
+    _refuse_lost_parts(path, stack)
     pixels = _decoded(path, stack)
     if int(series.keyframe.photometric) == _WHITE_IS_ZERO and pixels.dtype.kind in "bu":
         pixels = ~pixels
@@ -207,6 +209,16 @@ def _volume(path: Path, stack: _Stack) -> Volume:
     with np.errstate(over="ignore"):
         array = np.ascontiguousarray(array.astype(_returned(series.dtype), copy=False))
     return Volume(array=array, grid=_grid(path, stack))
+
+
+def _refuse_lost_parts(path: Path, stack: _Stack) -> None:
+    """Refuse pages with fewer strips or tiles than their pixels take; tifffile reads zeros instead, for any size."""
+    keyframe = stack.series.keyframe
+    needed = math.prod(keyframe.chunked)
+    for number, page in enumerate(stack.series.pages):
+        present = 0 if page is None else len(page.dataoffsets)
+        if present < needed and not keyframe.is_contiguous:
+            raise AutosegError.at(path, f"page {number} has {present} of its {needed} strips or tiles", _MEND)
 
 
 def _decoded(path: Path, stack: _Stack) -> Shaped[np.ndarray, "..."]:
@@ -233,7 +245,7 @@ def _decoded(path: Path, stack: _Stack) -> Shaped[np.ndarray, "..."]:
 def _through_pillow(path: Path, stack: _Stack) -> Shaped[np.ndarray, "..."]:
     from PIL import Image
 
-    with Image.open(path) as image:
+    with Image.open(path, formats=("TIFF",)) as image:
         pages = []
         for page in range(len(stack.series.pages)):
             image.seek(page)

@@ -376,3 +376,14 @@ def test_a_tiff_whose_sizes_were_lost_is_refused(tmp_path):
     without_tags(path, 256, 257)
     with pytest.raises(AutosegError, match="no pixels"):
         read_image(path)
+
+
+def test_a_small_tiff_that_promises_a_million_strips_is_refused_and_not_read_as_zeros_for_half_a_minute(tmp_path):
+    path = tmp_path / "strips.tif"
+    tifffile.imwrite(path, ramp((6, 7)), compression="zlib", rowsperstrip=6, metadata=None)
+    with tifffile.TiffFile(path, mode="r+b") as tif:
+        tags = tif.pages.first.tags
+        tags["ImageLength"].overwrite(6_000_000)
+        assert len(tif.pages.first.dataoffsets) == 1
+    with pytest.raises(AutosegError, match="page 0 has 1 of its 1000000 strips or tiles; copy"):
+        read_image(path)
