@@ -1,4 +1,4 @@
-"""Write docs/licences.md anew: every package that an installation of autoseg brings along, and its licence.
+"""Write docs/licences.md anew: every package that autoseg and its extras bring along, and its licence.
 
 python -m docs.make_licences
 """
@@ -6,7 +6,7 @@ python -m docs.make_licences
 import re
 import sys
 from collections.abc import Iterator
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -20,34 +20,42 @@ PERMITTED = re.compile(
 )
 FORBIDDEN = re.compile(r"\b(a|l)?gpl\b|gnu (affero |lesser )?general public", re.IGNORECASE)
 
+EXTRAS = frozenset({"onnx", "zarr", "tensorboard"})
+"""What a user may install beside the core; the extra for tests is left out."""
+
 _INTRODUCTION = """# Licences
 
-Made by `python -m docs.make_licences` from the metadata of what is installed with `constraints.txt`; do not edit. A
-test holds that nothing under GPL, LGPL or AGPL comes along. Known vulnerabilities of the pinned versions:
-`pip install pip-audit && pip-audit -r constraints.txt` (it asks a database on the network, so no test does).
+Made by `python -m docs.make_licences` from the metadata of what is installed with `constraints.txt`, the extras onnx,
+zarr and tensorboard among it; do not edit. A test holds that nothing under GPL, LGPL or AGPL comes along. Known
+vulnerabilities of the pinned versions: `pip install pip-audit && pip-audit -r constraints.txt` (it asks a database on
+the network, so no test does).
 
 | package | licence |
 | --- | --- |
 """
 
 
-def installed_with(name: str) -> dict[str, Distribution]:
-    """Return every package that `name` requires, directly or not, by its normalised name; extras are left out."""
+def installed_with(name: str, extras: frozenset[str] = EXTRAS) -> dict[str, Distribution]:
+    """Return every package that `name` with some extras requires, directly or not, by its normalised name.
+
+    Raises:
+        PackageNotFoundError: one that this platform needs is not installed.
+
+    """
     found: dict[str, Distribution] = {}
-    waiting = [(name, frozenset[str]())]
+    seen: set[tuple[str, str]] = set()
+    waiting = [(name, extra) for extra in ("", *extras)]
     while waiting:
-        current, extras = waiting.pop()
+        current, extra = waiting.pop()
         key = re.sub(r"[-_.]+", "-", current).lower()
-        if key in found:
+        if (key, extra) in seen:
             continue
-        try:
-            found[key] = distribution(current)
-        except PackageNotFoundError:
-            continue  # for another platform
+        seen.add((key, extra))
+        found[key] = distribution(current)
         for line in found[key].requires or []:
             wanted = Requirement(line)
-            if wanted.marker is None or any(wanted.marker.evaluate({"extra": extra}) for extra in extras or {""}):
-                waiting.append((wanted.name, frozenset(wanted.extras)))
+            if wanted.marker is None or wanted.marker.evaluate({"extra": extra}):
+                waiting += [(wanted.name, each) for each in ("", *wanted.extras)]
     del found[re.sub(r"[-_.]+", "-", name).lower()]
     return found
 

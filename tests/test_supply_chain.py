@@ -1,14 +1,16 @@
 """What an installation brings along: licences that the project may build on, versions without known holes."""
 
+import ast
 import re
+import sys
 import tomllib
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
-from docs.make_licences import FORBIDDEN, PAGE, PERMITTED, installed_with, page, rows
+from docs.make_licences import EXTRAS, FORBIDDEN, PAGE, PERMITTED, installed_with, page, rows
 
 ROOT = Path(__file__).parents[1]
 PINNED = dict(
@@ -40,7 +42,33 @@ def test_a_forbidden_licence_would_be_seen(licence):
 def test_the_closure_is_more_than_what_is_named():
     found = installed_with("autoseg")
     assert {name.lower() for name in REQUIRED} <= set(found)
-    assert "pillow" in found  # by way of scikit-image
+    assert {"networkx", "onnxruntime", "zarr", "grpcio"} <= set(found)  # of scikit-image, and of the extras
+
+
+def test_a_package_that_is_missing_is_not_passed_over(monkeypatch):
+    def absent(name):
+        if name == "numcodecs":
+            raise PackageNotFoundError(name)
+        return distribution(name)
+
+    monkeypatch.setattr("docs.make_licences.distribution", absent)
+    with pytest.raises(PackageNotFoundError):
+        installed_with("autoseg")
+
+
+def test_what_is_imported_is_required():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = (line for name in EXTRAS for line in project["optional-dependencies"][name])
+    wanted = {Requirement(line).name.lower().replace("-", "_") for line in (*project["dependencies"], *extras)}
+    called = {"PIL": "pillow", "skimage": "scikit_image", "sklearn": "scikit_learn"}
+    imported = set()
+    for path in (ROOT / "autoseg").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            imported |= {module.partition(".")[0] for module in modules}
+    theirs = imported - sys.stdlib_module_names - {"autoseg", "planners"}
+    assert {called.get(name, name).lower() for name in theirs} <= wanted
 
 
 def test_the_page_of_licences_is_what_is_installed():
@@ -56,6 +84,12 @@ def test_the_page_of_licences_is_what_is_installed():
         ("torch", "2.9.1", "2.10.0"),
         # CVE-2026-32711: a DICOMDIR leads outside its folder
         ("pydicom", "3.0.1", "3.0.2"),
+        # CVE-2026-25990, -42311: out-of-bounds writes; -55798, -59197 to -59200: the same and bombs
+        ("pillow", "12.2.0", "12.3.0"),
+        # a lossless JPEG that is cut short is read without a word (tests/imaging/test_dicom.py)
+        ("SimpleITK", "2.5.3", "2.5.4"),
+        # names beyond ASCII become question marks (tests/imaging/test_dicom_seg_write.py)
+        ("highdicom", "0.27.0", "0.28.0"),
     ],
 )
 def test_versions_with_known_holes_are_excluded(package, hole, first_good):
@@ -72,7 +106,7 @@ def test_every_pinned_version_fits_what_is_required():
 def test_the_oldest_versions_are_those_that_are_allowed():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    wanted = map(Requirement, (*project["dependencies"], *extras["onnx"], *extras["zarr"]))
+    wanted = map(Requirement, (*project["dependencies"], *(line for name in EXTRAS for line in extras[name])))
     oldest = {one.name: next(part.version for part in one.specifier if part.operator == ">=") for one in wanted}
     lines = (ROOT / "constraints-minimum.txt").read_text(encoding="utf-8").splitlines()
     pinned = dict(line.split("==") for line in lines if "==" in line and not line.startswith("#"))
