@@ -31,23 +31,23 @@ def test_files_are_named_from_the_folder_of_the_log_and_folders_by_what_is_in_th
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (Path("/work/w/plan.json"), "plan.json"),
+        (Path("/place/w/plan.json"), "plan.json"),
         (Path("/home/jane doe/liver"), "liver"),
         ("/home/jane doe/liver", "liver"),
         ((Path("/home/jane/a.nii"), Path("b.nii")), "a.nii, b.nii"),
         ("images/*.nii.gz", "images/*.nii.gz"),
-        ("x at /work/w/sub/x.json, /data/jane/y.json (z)", "x at sub/x.json, y.json (z)"),
+        ("x at /place/w/sub/x.json, /data/jane/y.json (z)", "x at sub/x.json, y.json (z)"),
         ("1/2 or 3 / 4", "1/2 or 3 / 4"),
         (None, "None"),
     ],
 )
 def test_arguments_lose_what_tells_the_machine(value, said):
-    assert impersonal(value, Path("/work/w")) == said
+    assert impersonal(value, Path("/place/w")) == said
 
 
 def test_an_error_at_a_path_with_spaces_keeps_the_name_of_the_file():
     error = AutosegError.at("/data/Jane Doe/scan 1.nii", "cut short", "copy it again")
-    assert outcome_of(error, Path("/work/w")) == "AutosegError: scan 1.nii: cut short; copy it again"
+    assert outcome_of(error, Path("/place/w")) == "AutosegError: scan 1.nii: cut short; copy it again"
 
 
 def test_lines_of_older_versions_are_read(tmp_path):
