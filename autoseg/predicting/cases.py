@@ -2,9 +2,9 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -104,13 +104,14 @@ Outcome = _Outcome
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Ready:
-    """A case that was read and prepared."""
+    """A case that was read and prepared; `unlike` are the warnings for which `Job.strict` refuses a case."""
 
     case: InputCase
     inputs: tuple[FileDigest, ...]
     image: Volume
     prepared: PreparedCase
     warnings: tuple[str, ...]
+    unlike: tuple[str, ...]
     seconds: float
 
 
@@ -131,6 +132,7 @@ class Segmented:
     inputs: tuple[FileDigest, ...]
     image: Volume
     warnings: tuple[str, ...]
+    unlike: tuple[str, ...]
     label_map: LabelMap
     seconds: float
     predicting_seconds: float
@@ -158,7 +160,10 @@ def read_case(job: Job, case: InputCase, needed_bytes: int) -> Ready | CasePredi
     with as_failure(case):
         inputs = digests_of_input(case)
         record = finished(job.destination(case), digest_of_all(inputs), job.digest)
-        if record is not None and _has_all(job, case):
+        if record is not None and _has_all(job, case) and not (job.strict and record.unlike is None):
+            _refuse_unlike(job, case, record.unlike or ())
+            for warning in record.warnings:
+                say(f"{case.name}: {warning}")
             return record
         if job.max_ram_bytes is not None and needed_bytes > job.max_ram_bytes:
             raise ResourceError.at(
@@ -172,20 +177,47 @@ def read_case(job: Job, case: InputCase, needed_bytes: int) -> Ready | CasePredi
             what = f"{len(image.array)} channels where the model takes {len(names)} ({', '.join(names)})"
             raise AutosegError.at(case.images[0], what, "give one file per channel, named _0000, _0001, ...")
         seen_before = bool(job.trained_on) and content_digest(image.array) in job.trained_on
-        if seen_before and job.strict:
-            raise AutosegError.at(case.images[0], TRAINING_IMAGE, "take it out of the test images")
-        warnings = () if job.model is None else unlike_training(job.model, image)
-        if warnings and job.strict:
-            what = f"unlike the training data: {'; '.join(warnings)}"
-            raise AutosegError.at(case.images[0], what, "predict it without --strict if it is meant")
+        unlike = () if job.model is None else unlike_training(job.model, image)
+        unlike = (*unlike, *([TRAINING_IMAGE] if seen_before else []))
+        _refuse_unlike(job, case, unlike)
         turn = _turn(job, image)
         if turn is None:
             prepared = job.segmenter.prepare(image.array, image.grid.spacing_mm)
         else:
             prepared = job.segmenter.prepare(turn.apply(image.array), turn.spacing(image.grid.spacing_mm))
     seconds = time.monotonic() - started
-    told = (*image.notes, *warnings, *([TRAINING_IMAGE] if seen_before else []))
-    return Ready(case=case, inputs=inputs, image=image, prepared=prepared, warnings=told, seconds=seconds)
+    return Ready(
+        case=case,
+        inputs=inputs,
+        image=image,
+        prepared=prepared,
+        warnings=(*image.notes, *unlike),
+        unlike=unlike,
+        seconds=seconds,
+    )
+
+
+def _refuse_unlike(job: Job, case: InputCase, unlike: Sequence[str]) -> None:
+    """Refuse a case for these warnings where the job is strict."""
+    if not job.strict or not unlike:
+        return
+    if TRAINING_IMAGE in unlike:
+        raise AutosegError.at(case.images[0], TRAINING_IMAGE, "take it out of the test images")
+    what = f"unlike the training data: {'; '.join(unlike)}"
+    raise AutosegError.at(case.images[0], what, "predict it without --strict if it is meant")
+
+
+def remove_stale(job: Job, case: InputCase) -> None:
+    """Remove what an earlier call wrote of a case that failed now: it is of another input or model."""
+    to = job.destination(case)
+    try:
+        fits = finished(to, digest_of_all(digests_of_input(case)), job.digest) is not None
+    except AutosegError:  # an input that cannot be read
+        fits = False
+    if fits or not to.record.exists():
+        return
+    for path in (to.record, to.label_map, *_others(replace(job, probabilities=True, observations=True), to)):
+        path.unlink(missing_ok=True)
 
 
 def _turn(job: Job, image: Volume) -> Turn | None:
@@ -225,6 +257,7 @@ def segment_case(job: Job, segmenter: Segmenter, ready: Ready, estimate: Estimat
         inputs=ready.inputs,
         image=ready.image,
         warnings=ready.warnings,
+        unlike=ready.unlike,
         label_map=label_map,
         seconds=ready.seconds + taken,
         predicting_seconds=taken,
@@ -316,6 +349,7 @@ def finish_case(job: Job, segmented: Segmented) -> CasePrediction:
             seconds=round(segmented.seconds + time.monotonic() - started, 3),
             peak_memory_bytes=peak_memory_bytes(),
             warnings=segmented.warnings,
+            unlike=segmented.unlike,
             measurements=measurements,
             estimated_seconds=segmented.estimate.seconds,
             estimated_bytes=segmented.estimate.peak_bytes,

@@ -26,6 +26,7 @@ from autoseg.predicting.cases import (
     Segmented,
     finish_case,
     read_case,
+    remove_stale,
     segment_case,
 )
 from autoseg.predicting.costs import Pace, base_bytes, reading_bytes, writing_bytes
@@ -255,5 +256,6 @@ class _Line:
     def _fail(self, case: InputCase, error: AutosegError) -> None:
         if isinstance(error, FullDiskError):
             raise error  # the others would fare no better
+        remove_stale(self._job, case)
         say(f"{case.name}: failed: {error}")
         self.outcome.failed.append(FailedCase(case=case.name, inputs=tuple(map(str, case.images)), error=str(error)))

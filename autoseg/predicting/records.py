@@ -27,9 +27,10 @@ class CasePrediction:
     `output_digest` is the SHA-256 of the file, "" where an older version wrote the record, and `files` are the others
     that were written for the case. `input_files` are those of the `inputs`, a folder's by their paths from beside it;
     `input_digest` is one for all of them. `estimated_seconds` and `estimated_bytes`, of the whole process, were said
-    before the case began; `peak_memory_bytes` is the most that the process ever held. Of `windows`, `windows_skipped`
-    took no network, because it had seen the same window before. `probabilities` is the record of the stored ones,
-    relative to the output folder. `quality` is foreseen, None for a model that foresees none.
+    before the case began; `peak_memory_bytes` is the most that the process ever held. `unlike` are those of the
+    `warnings` for which --strict refuses a case, None where an older version wrote the record. Of `windows`,
+    `windows_skipped` took no network, because it had seen the same window before. `probabilities` is the record of the
+    stored ones, relative to the output folder. `quality` is foreseen, None for a model that foresees none.
     """
 
     schema: ClassVar[str] = "autoseg.case-prediction/1"
@@ -43,6 +44,7 @@ class CasePrediction:
     seconds: float
     peak_memory_bytes: int
     warnings: tuple[str, ...]
+    unlike: tuple[str, ...] | None = None
     measurements: tuple[Measurement, ...]
     estimated_seconds: float | None = None
     estimated_bytes: int | None = None

@@ -431,6 +431,27 @@ class TestWarnings:
         record = read_record(tmp_path / "out" / "prediction.json", PredictionRecord)
         assert [case.case for case in record.cases] == ["b"]
 
+    def test_strict_refuses_also_what_an_earlier_call_predicted_and_else_the_warning_is_said_again(
+        self, tmp_path, capsys
+    ):
+        save(tmp_path / "scans" / "a.nii.gz", image(), np.diag([0.5, 0.5, 8.0, 1.0]))
+        predict(options(tmp_path, tmp_path / "scans"))
+        capsys.readouterr()
+        assert predict(options(tmp_path, tmp_path / "scans")).skipped == ("a",)
+        assert "a: spacing 8 mm along z" in capsys.readouterr().err
+        with pytest.raises(PartialError, match=r"1 of 1 cases failed \(a\).*unlike the training data: spacing 8 mm"):
+            predict(options(tmp_path, tmp_path / "scans", strict=True))
+        assert (tmp_path / "out" / "a.nii.gz").exists()  # of this very input and model
+
+    def test_a_case_that_fails_leaves_no_label_map_of_its_earlier_image(self, tmp_path):
+        save(tmp_path / "scans" / "a.nii.gz", image())
+        predict(options(tmp_path, tmp_path / "scans"))
+        (tmp_path / "scans" / "a.nii.gz").write_bytes(b"<html>not found</html>")
+        with pytest.raises(PartialError):
+            predict(options(tmp_path, tmp_path / "scans"))
+        assert not (tmp_path / "out" / "a.nii.gz").exists()
+        assert not (tmp_path / "out" / "records" / "a.json").exists()
+
     def test_slices_along_another_axis_are_said(self, tmp_path):
         record = predict(options(tmp_path, save(tmp_path / "scan.nii.gz", image(), np.diag([2.0, 0.5, 0.5, 1.0]))))
         assert record.cases[0].warnings[0] == "slices of 2 mm lie along x; in training images along z"
