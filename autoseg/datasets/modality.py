@@ -21,9 +21,10 @@ _WORDS: Mapping[str, Modality] = MappingProxyType(
     }
 )
 _AIR_HU = (-1100.0, -900.0)
-_LOWEST_HU = -200.0
+LOWEST_HU = -200.0
 """Fat is at -100 HU and lung below -500: a CT reaches below this; images without Hounsfield units do not."""
-_HIGHEST_HU = 100.0
+HIGHEST_HU = 100.0
+"""Soft tissue and bone lie above."""
 _AIR_SHARE = 0.01
 _PICTURES = frozenset({".png", ".bmp", ".gif", ".jpg", ".jpeg"})
 _MICROSCOPES = frozenset({".tif", ".tiff"})
@@ -61,7 +62,7 @@ def guess_modality(
     lowest, highest = median(r.minimum for r in ranges), median(r.maximum for r in ranges)
     shown = f"values from {lowest:.4g} to {highest:.4g} in the median case"
     air = median(r.air for r in ranges)
-    if lowest < _LOWEST_HU and highest > _HIGHEST_HU:
+    if lowest < LOWEST_HU and highest > HIGHEST_HU:
         reason = f", {air:.0%} of them near -1000 (air)" if air > _AIR_SHARE else ""
         return "ct", f"{shown}{reason}: Hounsfield units"
     ending = PurePosixPath(file).suffix.lower()

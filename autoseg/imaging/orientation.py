@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from autoseg.imaging.geometry import canonical_axes
 from autoseg.imaging.volume import Grid
 
 Orientation = Literal["RAS"]
@@ -34,6 +35,14 @@ class Turn:
         """Return the spacing (z, y, x) of the turned array."""
         z, y, x = (spacing_mm[axis] for axis in self.order)
         return (z, y, x)
+
+
+def left_right_axis(grid: Grid) -> Literal[0, 1, 2] | None:
+    """Return the stored axis (z, y, x) that lies nearest to the patient's left-right; None of a 2D image."""
+    if grid.dimensions == 2:
+        return None
+    axes: tuple[Literal[0], Literal[1], Literal[2]] = (0, 1, 2)
+    return axes[canonical_axes(grid)[0][2]]
 
 
 def turn_to(orientation: Orientation, grid: Grid) -> Turn:

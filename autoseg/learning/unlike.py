@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Real
 
+from autoseg.datasets.modality import HIGHEST_HU, LOWEST_HU
+from autoseg.imaging.orientation import left_right_axis
 from autoseg.imaging.volume import Volume
 from autoseg.learning.model_files import LoadedModel
 from planners.fingerprint import CaseFingerprint, ChannelFingerprint
@@ -25,7 +27,8 @@ def unlike_training(model: LoadedModel, image: Volume) -> tuple[str, ...]:
         found = [f"a {dimensions}D image; the model was trained on {trained[0]}D images"]
     else:
         alike = [case for case in cases if case.dimensions == dimensions]
-        found = [*_unlike_order(alike, image), *_unlike_spacing(alike, image), *_unlike_field(alike, image)]
+        found = [*_unlike_order(alike, image), *_unlike_sides(alike, image)]
+        found += [*_unlike_spacing(alike, image), *_unlike_field(alike, image)]
     schemes = model.plan.configuration(model.record.configuration).normalizations
     for values, channel, normalization in zip(image.array, model.fingerprint.channels, schemes, strict=False):
         found += _unlike_intensities(values, channel, normalization)
@@ -46,6 +49,14 @@ def _unlike_order(cases: list[CaseFingerprint], image: Volume) -> Iterator[str]:
         yield (
             f"slices of {image.grid.spacing_mm[here]:.3g} mm lie along {'zyx'[here]}; in training images along {names}"
         )
+
+
+def _unlike_sides(cases: list[CaseFingerprint], image: Volume) -> Iterator[str]:
+    """Yield a sentence where the patient's left-right lies along another stored axis than in every training image."""
+    here, known = left_right_axis(image.grid), {case.left_right_axis for case in cases}
+    if here is not None and None not in known and here not in known:
+        names = ", ".join("zyx"[axis] for axis in sorted(axis for axis in known if axis is not None))
+        yield f"the patient's left-right lies along {'zyx'[here]} by its header; in training images along {names}"
 
 
 def _unlike_spacing(cases: list[CaseFingerprint], image: Volume) -> Iterator[str]:
@@ -72,13 +83,18 @@ def _unlike_intensities(
     """Yield a sentence for a channel with a fixed scale whose voxels are not on it.
 
     None of them looks like a trained structure; or it is CT in which nothing is below water, although it was in the
-    structures: 8-bit pictures and images without their rescale intercept are like that.
+    structures: 8-bit pictures and images without their rescale intercept are like that. Of a channel on any scale only
+    one thing can be told by its values: that they are Hounsfield units where training images had none.
     """
     low, high = channel.percentile_00_5, channel.percentile_99_5
-    if normalization.scheme in _OWN_SCALE or low is None or high is None:
+    if low is None or high is None:
         return
     least, most = float(values.min()), float(values.max())
     here = f"channel {channel.name} has values {least:.4g} to {most:.4g}"
+    if normalization.scheme in _OWN_SCALE:
+        if channel.modality != "ct" and low >= LOWEST_HU > least and most > HIGHEST_HU:
+            yield f"{here}, as CT in Hounsfield units; the model was trained on {channel.modality}"
+        return
     if not bool(((values >= low) & (values <= high)).any()):
         yield f"{here}; structures in training had {low:.4g} to {high:.4g}"
     elif channel.modality == "ct" and least >= 0 > (channel.minimum or 0):

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,7 @@ from autoseg.datasets.read_case import read_case
 from autoseg.datasets.workers import bytes_on_disk, workers_for
 from autoseg.imaging.components import connected_components
 from autoseg.imaging.crop import nonzero_box
-from autoseg.imaging.geometry import canonical_axes
-from autoseg.imaging.volume import Grid
+from autoseg.imaging.orientation import left_right_axis
 from planners.fingerprint import CaseFingerprint, ChannelFingerprint, Fingerprint, Label
 
 _WORTH_WORKERS_BYTES = 64 << 20
@@ -119,20 +118,13 @@ def _measure(task: _Task) -> _Measured:
         spacing_mm=image.grid.spacing_mm,
         label_voxels=tuple(voxels for voxels, _ in structures),
         label_components=tuple(components for _, components in structures),
-        left_right_axis=_left_right_axis(image.grid),
+        left_right_axis=left_right_axis(image.grid),
     )
     return _Measured(
         case=case,
         samples=tuple(take_sample(channel[box.slices][foreground], task.keep) for channel in image.array),
         ranges=tuple(_range(channel) for channel in image.array),
     )
-
-
-def _left_right_axis(grid: Grid) -> Literal[0, 1, 2] | None:
-    if grid.dimensions == 2:
-        return None
-    axes: tuple[Literal[0], Literal[1], Literal[2]] = (0, 1, 2)
-    return axes[canonical_axes(grid)[0][2]]
 
 
 def _structures(label: NDArray[np.integer[Any]], labels: Sequence[Label]) -> Iterator[tuple[int, int]]:

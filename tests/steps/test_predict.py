@@ -452,6 +452,23 @@ class TestWarnings:
         assert not (tmp_path / "out" / "a.nii.gz").exists()
         assert not (tmp_path / "out" / "records" / "a.json").exists()
 
+    def test_a_ct_given_to_a_model_of_mr_is_said(self, tmp_path):
+        found = image().astype(np.int16) * 20 - 900
+        record = predict(options(tmp_path, save(tmp_path / "scan.nii.gz", found)))
+        (warning,) = record.cases[0].warnings
+        assert "as CT in Hounsfield units; the model was trained on " in warning
+
+    def test_left_right_along_another_axis_is_said(self, tmp_path):
+        path = tmp_path / "model" / "fingerprint.json"
+        fingerprint = read_record(path, Fingerprint)
+        cases = tuple(replace(case, left_right_axis=0) for case in fingerprint.cases)
+        write_record(path, replace(fingerprint, cases=cases))
+        record = predict(options(tmp_path, save(tmp_path / "scan.nii.gz", image())))
+        assert (
+            "the patient's left-right lies along x by its header; in training images along z"
+            in record.cases[0].warnings
+        )
+
     def test_slices_along_another_axis_are_said(self, tmp_path):
         record = predict(options(tmp_path, save(tmp_path / "scan.nii.gz", image(), np.diag([2.0, 0.5, 0.5, 1.0]))))
         assert record.cases[0].warnings[0] == "slices of 2 mm lie along x; in training images along z"
