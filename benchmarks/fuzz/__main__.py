@@ -77,7 +77,8 @@ def fuzz(target: str, inputs: int, seed: int) -> Fuzzed:
     counts = [int(number) for number in re.findall(r"^#(\d+)", done.stderr, re.MULTILINE)]
     kept = sorted(place.glob("*-*[0-9a-f]"))
     hangs = sum(path.name.startswith("timeout") for path in kept)
-    fault = next((line for line in reversed(done.stderr.splitlines()) if "Error" in line or "Exception" in line), "")
+    said = [f"ended with {done.returncode}", *done.stderr.splitlines()]
+    fault = next((line for line in reversed(said) if "Error" in line or "Exception" in line), said[0])
     return Fuzzed(
         target=target,
         inputs=max(counts, default=0),
