@@ -26,7 +26,8 @@ _MAXIMUM_POINTS = 3000
 _LOG_FROM_RATIO = 50.0
 """A linear axis hides the small values when the largest is this many times the smallest."""
 _SEED = 0
-_PANELS_IN_A_ROW = 3
+_MAXIMUM_SQUARE_POINTS = 400
+"""Of more cases every second, third and so on is drawn."""
 
 _STYLE: Any = {
     "svg.fonttype": "none",
@@ -159,26 +160,22 @@ def bars(rows: Sequence[Row], what: str, x_label: str) -> str:
     return _svg(draw, (9.0, 0.7 + 0.3 * len(rows)), what)
 
 
-def foresight(panels: Sequence[Panel], what: str) -> str:
-    """Return a square for each panel: foreseen over true as dots, with their intervals; right on the diagonal."""
-    columns = min(len(panels), _PANELS_IN_A_ROW)
-    rows = math.ceil(len(panels) / columns)
-    every = max(1, math.ceil(sum(len(panel.points) for panel in panels) / _MAXIMUM_POINTS))
+def foresight(panel: Panel, position: int, what: str) -> str:
+    """Return a square in the colour of a position: foreseen over true, with intervals; right on the diagonal."""
+    every = max(1, math.ceil(len(panel.points) / _MAXIMUM_SQUARE_POINTS))
+    true, foreseen, lower, upper = zip(*panel.points[::every], strict=True)
+    start = max(0.0, min(*true, *foreseen) - 0.05)
+    colour = PALETTE[position % len(PALETTE)]
 
     def draw(canvas: "Figure") -> None:
-        squares = canvas.subplots(rows, columns, squeeze=False).ravel()
-        for axis, panel, colour in zip(squares, panels, _colours(len(panels)), strict=False):
-            true, foreseen, lower, upper = zip(*panel.points[::every], strict=True)
-            start = max(0.0, min(*true, *foreseen) - 0.05)
-            axis.plot([start, 1], [start, 1], color=INK, lw=0.8, alpha=0.5)
-            axis.vlines(true, lower, upper, color=colour, lw=0.8, alpha=0.3)
-            axis.plot(true, foreseen, "o", ms=3, alpha=0.7, color=colour, mew=0)
-            axis.set(xlim=(start, 1.005), ylim=(start, 1.005), aspect="equal", xlabel="true Dice", ylabel="foreseen")
-            axis.set_title(panel.name, fontsize=10)
-        for axis in squares[len(panels) :]:
-            axis.set_axis_off()
+        axis = canvas.subplots()
+        axis.plot([start, 1], [start, 1], color=INK, lw=0.8, alpha=0.5)
+        axis.vlines(true, lower, upper, color=colour, lw=0.8, alpha=0.3)
+        axis.plot(true, foreseen, "o", ms=3, alpha=0.7, color=colour, mew=0)
+        axis.set(xlim=(start, 1.005), ylim=(start, 1.005), aspect="equal", xlabel="true Dice", ylabel="foreseen")
+        axis.set_title(panel.name, fontsize=10)
 
-    return _svg(draw, (3.0 * columns, 3.1 * rows), what)
+    return _svg(draw, (3.0, 3.1), what).replace("<svg", '<svg class="small"', 1)
 
 
 def curves(losses: Sequence[Line], scores: Sequence[Line], what: str) -> str:

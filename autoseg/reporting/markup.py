@@ -8,6 +8,8 @@ from autoseg.reporting.style import SCRIPT, STYLE
 
 NOT_A_DIAGNOSIS = "Research use, not a diagnosis."
 UNDEFINED = "–"
+_PROSE_CHARACTERS = 30
+"""Cells with more keep a width to be read at; on a phone the table scrolls."""
 _LONG_TABLE_ROWS = 25
 """Longer tables scroll in a frame of their own on the screen."""
 
@@ -122,7 +124,7 @@ def _heading(text: str, sortable: bool, right: bool) -> str:
 
 
 def _cell(text: str, right: bool) -> str:
-    return f"<td{_class('number') if right else ''}>{escape(text)}</td>"
+    return f"<td{_class('number' if right else 'prose' if len(text) > _PROSE_CHARACTERS else '')}>{escape(text)}</td>"
 
 
 def _is_number(text: str) -> bool:

@@ -66,7 +66,11 @@ def _scatter(structures: Sequence[StructureQuality]) -> str:
     ]
     some = f" Of {len(known)} structures the {len(shown)} with the lowest median Dice." if len(known) > _DRAWN else ""
     caption = f"Foreseen against true Dice of unseen cases, with intervals: right where they meet the diagonal.{some}"
-    return figure(foresight(panels, "foreseen against true Dice"), caption)
+    squares = (
+        foresight(panel, position, f"foreseen against true Dice of {panel.name}")
+        for position, panel in enumerate(panels)
+    )
+    return figure(f'<div class="panels">{"".join(squares)}</div>', caption)
 
 
 def _weights(each: StructureQuality) -> str:

@@ -32,6 +32,7 @@ section { scroll-margin-top: 3rem; }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .75rem .3rem 0; border-bottom: 1px solid var(--line); }
 th { color: var(--soft); font-weight: 600; white-space: nowrap; }
+td.prose { min-width: 13rem; }
 td.number { text-align: right; white-space: nowrap; }
 .long { max-height: 34rem; overflow-y: auto; }
 .long th { position: sticky; top: 0; background: var(--paper); }
@@ -44,12 +45,14 @@ figure { margin: 1rem 0; }
 figure svg, figure img { display: block; max-width: 100%; height: auto; }
 figure img { border-radius: .5rem; }
 figcaption { font-size: .9rem; margin-top: .35rem; max-width: 46rem; }
+.panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(16rem, 1fr)); gap: .75rem; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); gap: 1rem; }
 .pictures figure { margin: 0; } .pictures img { width: 100%; image-rendering: pixelated; }
 .pictures figcaption { overflow-wrap: anywhere; }
 .legend { display: flex; flex-wrap: wrap; gap: .25rem 1.1rem; font-size: .92rem; max-width: none; }
 .legend i { display: inline-block; width: .8em; height: .8em; border-radius: .2em; margin-right: .35em; }
-@media (max-width: 40rem) { figure { overflow-x: auto; } figure svg:not(.small) { min-width: 34rem; }
+@media (max-width: 40rem) { figure { overflow-x: auto; }
+  figure svg:not(.small), section > figure > img { min-width: 34rem; }
   .tiles { grid-template-columns: repeat(auto-fit, minmax(8rem, 1fr)); } }
 details { margin: .75rem 0; } summary { cursor: pointer; }
 code { font-family: ui-monospace, "Cascadia Code", Menlo, monospace; font-size: .88em; overflow-wrap: anywhere; }

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from autoseg.core.presets import Rules
 from autoseg.core.records import write_record
 from autoseg.core.runtime import logged_step
 from autoseg.core.scores import CaseScore, LabelScore, dice_of, iou_of, make_scores
@@ -21,10 +22,14 @@ from planners.planner import make_plan
 from planners.recipe import RECIPES, Budget, Machine
 from tests.chromium import Browser, browser, program
 from tests.records import a_dataset
+from tests.reporting.judged import write_judged
 
 pytestmark = pytest.mark.slow
 
 CASES = 200
+CONFIGURATIONS = ("2d", "3d_fullres")
+SUSPECTS = 6
+"""Drawn of the list."""
 MOST_BYTES = 15_000_000
 PHONE, DESKTOP = 390, 1280
 LABELS = tuple(Label(name=organ, values=(value,)) for value, organ in enumerate(ORGANS, start=1))
@@ -39,16 +44,16 @@ def test_chromium_is_there_where_it_must_be() -> None:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report of 200 cases; of three of them, best, median and worst, there are images of a usual CT's size."""
+    """The report of 200 cases; of those that it draws there are images of a usual CT's size."""
     root = tmp_path_factory.mktemp("report")
     workspace = Workspace(root / "abdomen.autoseg")
     generator = np.random.default_rng(0)
     overlap = np.sort(generator.beta(12, 2, CASES))[::-1]
-    drawn = {NAMES[0], NAMES[CASES // 2], NAMES[-1]}
+    drawn = {NAMES[0], NAMES[CASES // 2], *NAMES[-SUSPECTS:]}
     for seed, name in enumerate(sorted(drawn)):
         image, label = phantom_case(seed, slices=(90, 90), edge=(230, 230))
         write_image(root / "data" / "images" / f"{name}.nii.gz", image)
-        for folder in (root / "data" / "labels", workspace.validation("3d_fullres", 0)):
+        for folder in (root / "data" / "labels", *(workspace.validation(each, 0) for each in CONFIGURATIONS)):
             folder.mkdir(parents=True, exist_ok=True)
             moved = np.roll(label.array[0], seed if folder.name == "fold_0" else 0, axis=2).astype(np.uint8)
             write_label(folder / f"{name}.nii.gz", moved, root / "data" / "images" / f"{name}.nii.gz")
@@ -71,8 +76,11 @@ def write_records(workspace: Workspace, data: Path, overlap: np.ndarray) -> None
     for step in ("inspect", "fingerprint", "plan", "preprocess", "train", "validate"):
         with logged_step(workspace.run_log, step):
             pass
-    scored = [a_case(name, dice) for name, dice in zip(NAMES, overlap, strict=True)]
-    write_record(workspace.validation("3d_fullres", 0) / "scores.json", make_scores(LABELS, scored, ()))
+    rules = Rules(metrics=("dice", "hd95_mm"))
+    for configuration, factor in zip(CONFIGURATIONS, (0.9, 1.0), strict=True):
+        scored = [a_case(name, factor * dice) for name, dice in zip(NAMES, overlap, strict=True)]
+        write_record(workspace.validation(configuration, 0) / "scores.json", make_scores(LABELS, scored, (), rules))
+    write_judged(workspace, CONFIGURATIONS)
 
 
 def a_case(name: str, dice: float) -> CaseScore:
@@ -89,6 +97,7 @@ def a_case(name: str, dice: float) -> CaseScore:
                 iou=iou_of(tp, fp, fn),
                 reference_ml=1.0,
                 prediction_ml=1.0,
+                hd95_mm=float((2.0 + shift) * (1 - dice) / 0.1),
             )
         )
     return CaseScore(case=name, patient=name, prediction=f"{name}.nii.gz", labels=tuple(rows))
@@ -167,7 +176,17 @@ def opened(chromium: Browser, page: Path, width: int) -> Browser:
 
 def test_two_hundred_cases_stay_small(page: Path) -> None:
     assert page.stat().st_size < MOST_BYTES
-    assert page.read_text(encoding="utf-8").count('class="viewer"') == 3
+    assert page.read_text(encoding="utf-8").count('class="viewer"') == 3 * len(CONFIGURATIONS)
+
+
+def test_every_section_is_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    names = ("data", "plan", "training", "validation", "selection", "calibration", "quality", "suspects")
+    assert [name for name in names if f'<section id="{name}"' not in text] == []
+    assert text.count("Reliability of all labels") == 1
+    assert text.count(" % interval covers ") == len(LABELS)
+    assert text.count("<figcaption>case_") == SUSPECTS
+    assert "cannot be drawn" not in text
 
 
 def test_it_opens_from_disk_without_an_error_or_a_request(page: Path, chromium: Browser) -> None:
