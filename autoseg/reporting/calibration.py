@@ -37,7 +37,10 @@ def calibration_section(material: Material) -> str:
         "calibration",
         "Calibration",
         paragraph(_EXPLAINED),
-        paragraph(f"{found.n_voxels} voxels of {found.n_cases} unseen cases."),
+        paragraph(
+            f"{found.n_voxels} voxels of {found.n_cases} unseen cases, each predicted by the network of its fold alone;"
+            " the average of several folds, which predicts new cases, has no unseen cases to be measured on."
+        ),
         table(headings, rows),
         *(_diagram(each) for each in found.temperatures),
     )
