@@ -13,8 +13,8 @@ _EXPLAINED = (
     f"For every new case `autoseg predict` foresees the Dice of each structure with a {100 * COVERAGE:.0f} % interval,"
     f" and flags cases that look worse than {100 * (1 - FALSE_ALARMS):.0f} % of the known ones. It is fitted on cases"
     " that no network had seen. The interval holds for images like those of the training data; the flag is what notices"
-    " others. Where several folds predict together, their average is a little surer than the single networks that this was"
-    " learned from. It is no replacement for looking."
+    " others. Where several folds predict together, their average is a little surer than the single networks that this"
+    " was learned from. It is no replacement for looking."
 )
 
 
