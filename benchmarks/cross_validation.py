@@ -96,7 +96,7 @@ def summarise(workspace: Workspace, budget_s: float, wall_s: float) -> CrossVali
     words = command(Path("msd-hippocampus"), Workspace(Path("W")), f"{budget_s / 60:.0f}m")
     return CrossValidation(
         command=f"autoseg {' '.join(words)}",
-        commit=this_commit(),
+        commit=logged_commit(workspace),
         hardware=this_hardware("cpu"),
         budget_s=budget_s,
         wall_s=round(wall_s, 1),
@@ -142,6 +142,12 @@ def logged_seconds(workspace: Workspace) -> float:
         begins.append(datetime.fromisoformat(entry["started"]))
         ends.append(begins[-1] + timedelta(seconds=entry["seconds"]))
     return (max(ends) - min(begins)).total_seconds()
+
+
+def logged_commit(workspace: Workspace) -> str:
+    """Return the commit that the run was made by, as its log tells."""
+    entry = json.loads(workspace.run_log.read_text(encoding="utf-8").splitlines()[-1])
+    return entry.get("commit") or this_commit()
 
 
 def table(record: CrossValidation) -> str:

@@ -136,7 +136,7 @@ def test_a_name_makes_no_element_of_the_page(name):
         ]
         return markup.page(text, markup.paragraph(text), [(text, "".join(parts))])
 
-    assert tags(page(name)) == tags(page("liver"))
+    assert tags(page(name)) == tags(page("l" * len(name)))  # cells of long text keep a width: compared at equal length
 
 
 @pytest.mark.parametrize("name", NAMES)
