@@ -5,6 +5,7 @@ executed is loaded: arrays of Python objects are refused.
 """
 
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ from autoseg.imaging.volume import Grid, Volume
 _MEND = "save it again with numpy.save"
 _ERRORS = (
     *(OSError, ValueError, EOFError, KeyError, SyntaxError, OverflowError, MemoryError, NotImplementedError),
-    *(RuntimeError, TypeError, zipfile.BadZipFile, zlib.error),
+    *(RuntimeError, TypeError, zipfile.BadZipFile, zlib.error, tokenize.TokenError),
 )
 """What NumPy and zipfile raise for damaged files."""
 
@@ -102,7 +103,8 @@ def _damage_named(path: Path) -> Iterator[None]:
     try:
         yield
     except _ERRORS as error:
-        what = "is empty" if path.stat().st_size == 0 else f"cannot be read ({str(error).splitlines()[0][:200]})"
+        said = (str(error) or type(error).__name__).splitlines()[0][:200]
+        what = "is empty" if path.stat().st_size == 0 else f"cannot be read ({said})"
         raise AutosegError.at(path, what, _MEND) from error
 
 

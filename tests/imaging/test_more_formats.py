@@ -338,3 +338,10 @@ def test_labels_that_lie_elsewhere_are_refused(tmp_path, name):
     (path / "labels" / ".zattrs").write_text(json.dumps({"labels": [name]}), encoding="utf-8")
     with pytest.raises(AutosegError, match="which is no label image in it"):
         study(tmp_path / "set", Options(), {})
+
+
+def test_an_npy_whose_header_breaks_off_is_refused(tmp_path):
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4\n"
+    (tmp_path / "cut.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(48))
+    with pytest.raises(AutosegError, match="cannot be read"):
+        read_header(tmp_path / "cut.npy")
