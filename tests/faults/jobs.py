@@ -29,6 +29,7 @@ from autoseg.learning.model_files import TrainedNetwork, load_model_record, plan
 from autoseg.learning.network import build_network
 from autoseg.predicting.files import PROBABILITIES
 from autoseg.predicting.records import CasePrediction, PredictionRecord
+from autoseg.recorded import LOG
 from autoseg.steps.fingerprint import make_fingerprint
 from autoseg.steps.inspect import inspect
 from autoseg.steps.preprocess import preprocess
@@ -61,10 +62,12 @@ def final(output: Path, pattern: str) -> list[Path]:
 
 
 def predicted(output: Path) -> dict[str, object]:
-    """Return label maps and tables as bytes, records without what was measured."""
+    """Return label maps and tables as bytes, records without what was measured; the log tells of every call."""
     found: dict[str, object] = {}
     measured = {"seconds": 0, "peak_memory_bytes": 0, "estimated_seconds": None, "estimated_bytes": None}
     for path in final(output, "**/*"):
+        if path.name == LOG:
+            continue
         if path.name == "prediction.json":
             record = read_record(path, PredictionRecord)
             cases = tuple(dataclasses.replace(case, **measured) for case in record.cases)
