@@ -214,7 +214,10 @@ def _volume(path: Path, stack: _Stack) -> Volume:
 def _refuse_lost_parts(path: Path, stack: _Stack) -> None:
     """Refuse pages with fewer strips or tiles than their pixels take; tifffile reads zeros instead, for any size."""
     keyframe = stack.series.keyframe
-    needed = math.prod(keyframe.chunked)
+    try:
+        needed = math.prod(keyframe.chunked)
+    except _DECODER_ERRORS as error:
+        raise AutosegError.at(path, f"cannot be read ({error})", _MEND) from error
     for number, page in enumerate(stack.series.pages):
         present = 0 if page is None else len(page.dataoffsets)
         if present < needed and not keyframe.is_contiguous:

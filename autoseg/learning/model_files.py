@@ -174,7 +174,7 @@ def save_model(
     for name in changed:
         write_bytes(folder / name, data[name])
     own = tuple(FileDigest(file=name, sha256=hashlib.sha256(data[name]).hexdigest()) for name in data)
-    write_record(folder / MODEL_NAME, replace(record, companions=(*own, *others)))
+    write_record(folder / MODEL_NAME, replace(record, companions=_ordered(*own, *others)))
 
 
 @contextmanager
@@ -185,7 +185,12 @@ def companions_written(folder: Path, *names: str) -> Iterator[None]:
     others = tuple(each for each in _forgotten(folder, names) if each.file not in names)
     yield
     written = digests_of((folder / name for name in names if (folder / name).is_file()), folder)
-    write_record(folder / MODEL_NAME, replace(load_model_record(folder), companions=(*others, *written)))
+    write_record(folder / MODEL_NAME, replace(load_model_record(folder), companions=_ordered(*others, *written)))
+
+
+def _ordered(*companions: FileDigest) -> tuple[FileDigest, ...]:
+    """Return companions by their names, so that the order in which they were written leaves the record as it is."""
+    return tuple(sorted(companions, key=lambda each: each.file))
 
 
 def _forgotten(folder: Path, names: Sequence[str]) -> tuple[FileDigest, ...]:
