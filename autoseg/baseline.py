@@ -40,15 +40,19 @@ class BaselineResult:
     predict_s: float
 
 
-def run_baseline(training: Path, images: Path, output: Path, seed: int) -> BaselineResult:
+def run_baseline(
+    training: Path, images: Path, output: Path, seed: int, reading: Options | None = None
+) -> BaselineResult:
     """Choose a method on the labelled folder `training`, fit it to all cases, and segment `images` into `output`.
+
+    `reading` says how to read `training` where it does not speak for itself.
 
     Raises:
         AutosegError: a folder is not understood.
 
     """
     started = time.monotonic()
-    dataset = understand(training, Options())
+    dataset = understand(training, reading or Options())
     values = foreground_values(dataset.labels)
     cases = {case.name: _labelled(dataset, case, values) for case in progress(dataset.cases, what="read")}
     folds = [(fold.train, fold.validation) for fold in make_folds(dataset, FOLDS, seed).folds]

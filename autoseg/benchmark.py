@@ -184,7 +184,7 @@ def _with_network(suite: Suite, data: Arranged, options: BenchmarkOptions, place
     workspace, output = places
     program = [sys.executable, "-m", "autoseg.cli"]
     train = [*program, "plan-and-train", str(data.training), "--workspace", str(workspace), "--budget", options.budget]
-    train += ["--seed", str(options.seed), "--device", options.device]
+    train += ["--seed", str(options.seed), "--device", options.device, *suite.words]
     predict = [*program, "predict", str(data.judged_images), "--model", str(workspace), "--output", str(output)]
     return _Ran(
         command=f"autoseg benchmark {suite.name} --budget {options.budget} --seed {options.seed}",
@@ -197,7 +197,7 @@ def _with_baseline(suite: Suite, data: Arranged, options: BenchmarkOptions, outp
     from autoseg.baseline import run_baseline
 
     before = usage()
-    result = run_baseline(data.training, data.judged_images, output, options.seed)
+    result = run_baseline(data.training, data.judged_images, output, options.seed, suite.reading)
     processor_s = usage().processor_s - before.processor_s
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIBIBYTE
     share = result.train_s / (result.train_s + result.predict_s)

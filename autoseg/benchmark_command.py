@@ -19,7 +19,8 @@ def benchmark(
     Exit code 3 when data of some suites of a group are absent.
 
     Args:
-        suite: hippocampus, msd-liver and the other Decathlon tasks (msd: all that are there), em, nuclei or retina.
+        suite: hippocampus, msd-liver and the other Decathlon tasks (msd: all that are there), em, nuclei, axon,
+            retina or sarcoma.
         options: How to run it.
         talk: How to talk.
     """

@@ -11,7 +11,6 @@ from autoseg.core.errors import AutosegError
 from autoseg.core.files import copy_file, write_text
 from autoseg.datasets.dataset import Case, Dataset
 from autoseg.datasets.load import load_image
-from autoseg.datasets.options import Options
 from autoseg.datasets.read_case import read_reference
 from autoseg.datasets.understand import understand
 from autoseg.imaging.read import ending_of
@@ -66,7 +65,7 @@ def arrange(suite: Suite, source: Path, target: Path) -> Arranged:
         AutosegError: the folder is not understood, has too few cases, or has overlapping labels.
 
     """
-    dataset = understand(source, Options())
+    dataset = understand(source, suite.reading)
     judged = judged_cases(suite, dataset)
     if len(judged) >= len(dataset.cases):
         what = f"{len(dataset.cases)} labelled cases, where {suite.judged} are judged"

@@ -3,12 +3,13 @@
 import csv
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from autoseg.datasets.dataset import Dataset
 from autoseg.datasets.names import natural_key
+from autoseg.datasets.options import Options
 from autoseg.suites.record import Published
 
 Split = Literal["hash", "block"]
@@ -30,6 +31,8 @@ class Suite:
         published: means that others reached on other cases of the task.
         per_case: table of published results for each case, beside this file: a column `case`, then VARIANT_LABEL.
         per_case_source: where that table comes from.
+        reading: what must be said of the folder because it does not speak for itself; the same goes to
+            plan-and-train. Its `images`, `labels` and `merge_instances` are given as options.
 
     """
 
@@ -43,6 +46,14 @@ class Suite:
     published: tuple[Published, ...] = ()
     per_case: str | None = None
     per_case_source: str = ""
+    reading: Options = field(default_factory=Options)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """`reading` as options of plan-and-train."""
+        said = (("--images", self.reading.images), ("--labels", self.reading.labels))
+        named = tuple(word for option, value in said if value is not None for word in (option, value))
+        return (*named, *(("--merge-instances",) if self.reading.merge_instances else ()))
 
 
 def judged_cases(suite: Suite, dataset: Dataset) -> frozenset[str]:

@@ -1,5 +1,6 @@
 """The suites that `autoseg benchmark` knows, as data."""
 
+from autoseg.datasets.options import Options
 from autoseg.suites.record import Published
 from autoseg.suites.suite import Suite
 
@@ -140,6 +141,14 @@ MICROSCOPY = (
         folders=("dsb2018-nuclei", "dsb2018", "stage1_train"),
         judged=10,
     ),
+    Suite(
+        name="axon",
+        title="axons and their myelin in scanning electron microscopy of rats (BIDS)",
+        address="github.com/axondeepseg/data_axondeepseg_sem",
+        licence="MIT",
+        folders=("sem-axon-bids", "data_axondeepseg_sem"),
+        judged=3,
+    ),
 )
 
 OTHERS = (
@@ -150,6 +159,15 @@ OTHERS = (
         licence="research use",
         folders=("drive-retina", "DRIVE"),
         judged=5,
+    ),
+    Suite(
+        name="sarcoma",
+        title="soft-tissue sarcomas in CT (The Cancer Imaging Archive, cropped about the tumour by the IBSI)",
+        address="folder ibsi_validation of github.com/theibsi/data_sets",
+        licence="CC BY 3.0",
+        folders=("sts-ct-mr-pet", "ibsi_validation"),
+        judged=3,
+        reading=Options(images="nifti/*/CT_image.nii.gz", labels="nifti/*/CT_mask.nii.gz"),
     ),
 )
 
