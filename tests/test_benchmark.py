@@ -1,6 +1,7 @@
 """`autoseg benchmark`: suites, their data put apart, the comparison, and the classical baseline end to end."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from autoseg.benchmark_options import BenchmarkOptions
 from autoseg.core.errors import AutosegError
 from autoseg.core.records import read_record
 from autoseg.datasets.dataset import Case, Dataset
+from autoseg.datasets.options import Options
+from autoseg.datasets.understand import understand
 from autoseg.imaging.baseline import CANDIDATES, Fitted, best_interval, dice_of_positions, grown, labelled_image
 from autoseg.imaging.volume import Grid, Volume
 from autoseg.imaging.write import write_image, write_label
@@ -171,6 +174,26 @@ def test_the_classical_baseline_runs_from_a_folder_to_a_record(tmp_path: Path, m
     assert len(listed["training"]) == listed["numTraining"] == 10
     assert free_path(options.records, SUITE, options).name == "toy-classical-2.json"
     assert any("Wh (estimate)" in line or "measured" in line for line in summary(record))
+
+
+def test_a_suite_says_how_its_folder_is_read_to_arranging_and_to_training(tmp_path: Path) -> None:
+    made = make_toy(tmp_path) / "toy-data"
+    for path in sorted((made / "imagesTr").glob("*.nii.gz")):
+        case = tmp_path / "scans" / path.name.removesuffix(".nii.gz")
+        case.mkdir(parents=True)
+        shutil.copyfile(path, case / "CT_image.nii.gz")
+        shutil.copyfile(path, case / "PET_image.nii.gz")
+        shutil.copyfile(made / "labelsTr" / path.name, case / "CT_mask.nii.gz")
+    reading = Options(images="*/CT_image.nii.gz", labels="*/CT_mask.nii.gz")
+    suite = replace(SUITE, reading=reading)
+    assert suite.words == ("--images", "*/CT_image.nii.gz", "--labels", "*/CT_mask.nii.gz")
+    assert replace(SUITE, reading=Options(merge_instances=True)).words == ("--merge-instances",)
+    assert SUITE.words == ()
+    arranged = arrange(suite, tmp_path / "scans", tmp_path / "arranged")
+    assert (arranged.n_training, arranged.n_judged) == (10, 3)
+    trained = {path.relative_to(arranged.training).name for path in arranged.training.rglob("*.nii.gz")}
+    assert trained == {"CT_image.nii.gz", "CT_mask.nii.gz"}
+    assert len(understand(arranged.training, reading).cases) == 10
 
 
 def test_a_suite_with_too_few_cases_is_refused(tmp_path: Path) -> None:

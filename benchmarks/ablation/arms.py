@@ -121,7 +121,7 @@ ARMS: Mapping[str, Arm] = MappingProxyType(
         "foreground-0.33": Arm(
             what="a third of the samples about foreground", change=_schedule(foreground_fraction=0.33)
         ),
-        "width-1.5": Arm(what="half more features", change=_width(1.5)),
+        "width-2": Arm(what="twice the features", change=_width(2.0)),
         "batch-2": Arm(what="batch 2", change=_batch(2)),
         "cosine": Arm(what="cosine decay", change=_schedule(decay="cosine")),
         "rate-1e-3": Arm(what="learning rate 1e-3", change=_schedule(learning_rate=1e-3)),
@@ -130,7 +130,7 @@ ARMS: Mapping[str, Arm] = MappingProxyType(
         "loss-ce": Arm(what="cross-entropy alone", change=_schedule(loss="ce")),
         "loss-topk": Arm(what="Dice and the hardest tenth of cross-entropy", change=_schedule(loss="dice-topk")),
         "batch-8": Arm(what="batch 8", change=_batch(8)),
-        "width-0.75": Arm(what="a quarter fewer features", change=_width(0.75)),
+        "width-0.5": Arm(what="half the features", change=_width(0.5)),
         "space-none": Arm(what="never turned or zoomed", change=_augmentation(_space(0.0, 0.0, (1.0, 1.0)))),
         "sgd": Arm(
             what="nnU-Net's optimiser: SGD 0.01, momentum 0.99",

@@ -37,7 +37,7 @@ def test_what_costs_more_trains_fewer_steps() -> None:
     assert steps[BASELINE] == steps["rate-4e-3"] == steps["mirror"] == BASE_STEPS
     assert steps["batch-2"] == 2 * BASE_STEPS
     assert steps["batch-8"] == BASE_STEPS // 2
-    assert steps["width-1.5"] < BASE_STEPS < steps["decoder-1"]
+    assert steps["width-2"] < BASE_STEPS < steps["decoder-1"]
 
 
 def test_arms_are_compared_over_the_seeds_that_both_have() -> None:
