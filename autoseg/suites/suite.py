@@ -32,7 +32,7 @@ class Suite:
         per_case: table of published results for each case, beside this file: a column `case`, then VARIANT_LABEL.
         per_case_source: where that table comes from.
         reading: what must be said of the folder because it does not speak for itself; the same goes to
-            plan-and-train. Its `images`, `labels` and `merge_instances` are given as options.
+            plan-and-train. Its `images`, `labels`, `merge_instances` and `clean_labels` are given as options.
 
     """
 
@@ -53,7 +53,8 @@ class Suite:
         """`reading` as options of plan-and-train."""
         said = (("--images", self.reading.images), ("--labels", self.reading.labels))
         named = tuple(word for option, value in said if value is not None for word in (option, value))
-        return (*named, *(("--merge-instances",) if self.reading.merge_instances else ()))
+        flags = (("--merge-instances", self.reading.merge_instances), ("--clean-labels", self.reading.clean_labels))
+        return (*named, *(option for option, wanted in flags if wanted))
 
 
 def judged_cases(suite: Suite, dataset: Dataset) -> frozenset[str]:

@@ -147,7 +147,12 @@ MICROSCOPY = (
         address="github.com/axondeepseg/data_axondeepseg_sem",
         licence="MIT",
         folders=("sem-axon-bids", "data_axondeepseg_sem"),
-        judged=3,
+        judged=2,
+        reading=Options(
+            images="sub-*/micr/*_SEM.png",
+            labels="derivatives/labels/*/micr/*_seg-axonmyelin-manual.png",
+            clean_labels=True,
+        ),
     ),
 )
 
