@@ -40,7 +40,7 @@ SUITE = Suite(
 def cut(source: Path, target: Path, blocks: int = BLOCKS) -> None:
     """Write images/block_N.nii.gz and labels/block_N.nii.gz: equal parts along the longest axis of the stack."""
     image = read_image(source / "images" / "img3d.tif")
-    label = read_label(source / "images" / "mask3d.tif").array
+    label = read_label(source / "images" / "mask3d.tif").array[0]
     axis = int(np.argmax(label.shape))
     parts = zip(np.array_split(image.array, blocks, axis + 1), np.array_split(label, blocks, axis), strict=True)
     for number, (values, nuclei) in enumerate(parts):
