@@ -25,6 +25,7 @@ from autoseg.core.files import write_bytes
 from autoseg.core.records import encode
 from autoseg.learning.loss import LossOptions, segmentation_loss
 from autoseg.learning.network import build_network
+from autoseg.learning.norm import to_fast_layout
 from planners.fingerprint import CaseFingerprint, ChannelFingerprint, Fingerprint, Label
 from planners.memory import training_bytes
 from planners.plan import Architecture, Configuration
@@ -155,6 +156,7 @@ def measure(subject: Subject, threads: int) -> Outcome:
     machine = _machine(subject.bf16, threads)
     before = _resident("VmRSS")
     network = build_network(configuration, 1, subject.outputs).train()
+    to_fast_layout(network, torch.device("cpu"))
     averaged = copy.deepcopy(network).eval().requires_grad_(False)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
     options = LossOptions(

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from autoseg.learning.convolution import Conv2d, Conv3d
-from autoseg.learning.norm import InstanceNorm2d, InstanceNorm3d
+from autoseg.learning.norm import InstanceNorm2d, InstanceNorm3d, in_layout
 from planners.plan import Architecture, Configuration, Stage
 
 NEGATIVE_SLOPE = 0.01  # leaky ReLU; nnU-Net's value, also the gain of the Kaiming initialisation below
@@ -146,6 +146,7 @@ class UNet(nn.Module):
     def __init__(self, configuration: Configuration, channels: int, outputs: int) -> None:
         """Build the network of `configuration` for `channels` input and `outputs` logit channels."""
         super().__init__()
+        self.channels_last = False
         stages = configuration.stages
         build_stage = _ENCODER_STAGE[configuration.architecture]
         dimensions = configuration.dimensions
@@ -176,7 +177,7 @@ class UNet(nn.Module):
         self, x: Float[Tensor, "batch channels *spatial"]
     ) -> Float[Tensor, "batch outputs *spatial"] | list[Float[Tensor, "batch outputs ..."]]:
         """Return logits: a list, full resolution first, in training with deep supervision, else one tensor."""
-        x = self.stem(x)
+        x = self.stem(in_layout(x) if self.channels_last else x)
         skips = []
         for stage in self.encoder:
             x = stage(x)

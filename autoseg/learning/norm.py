@@ -44,10 +44,24 @@ def is_channels_last(x: Features) -> bool:
     return not x.is_contiguous() and x.is_contiguous(memory_format=_LAYOUT[x.ndim])
 
 
+def in_layout(x: Features) -> Features:
+    """Return `x` channels-last, with strides that say so even of one channel."""
+    if x.shape[1] == 1:
+        return x.clone(memory_format=_LAYOUT[x.ndim])
+    return x.contiguous(memory_format=_LAYOUT[x.ndim])
+
+
 def to_fast_layout(network: nn.Module, device: torch.device) -> None:
-    """Lay the weights of a network out so that its convolutions are fast on `device`; feature maps follow them."""
+    """Lay the weights of a network out so that its convolutions are fast on `device`; feature maps follow them.
+
+    An image of one channel lies both ways, and what is computed of it would lie the other way: a network that has an
+    attribute `channels_last` is told to ask for `in_layout` of its input.
+    """
     if device.type != "cpu":
         return
+    for module in network.modules():
+        if "channels_last" in vars(module):
+            vars(module)["channels_last"] = True
     for parameter in network.parameters():
         if parameter.ndim in _LAYOUT:
             parameter.data = parameter.data.contiguous(memory_format=_LAYOUT[parameter.ndim])

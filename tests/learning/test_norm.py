@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from autoseg.learning.norm import InstanceNorm2d, InstanceNorm3d, is_channels_last
+from autoseg.learning.network import ConvolutionBlock, build_network
+from autoseg.learning.norm import InstanceNorm2d, InstanceNorm3d, is_channels_last, to_fast_layout
+from tests.builders import configuration
 
 
 def mostly_air() -> torch.Tensor:
@@ -38,3 +40,19 @@ def test_the_mean_of_many_voxels_is_not_lost_in_single_precision(maps: torch.Ten
     assert exact.grad is not None
     assert given.grad is not None
     assert (given.grad - exact.grad).abs().max() < 3e-3 * exact.grad.abs().max()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_on_a_cpu_every_feature_map_lies_channels_last(channels: int, dimensions: int) -> None:
+    network = build_network(configuration(dimensions, count=3, edge=16), channels, 2).eval()
+    image = torch.randn(2, channels, *(16,) * dimensions)
+    before = network(image)
+    to_fast_layout(network, torch.device("cpu"))
+    layouts = []
+    for module in network.modules():
+        if isinstance(module, ConvolutionBlock):
+            module.register_forward_hook(lambda _module, _given, found: layouts.append(is_channels_last(found)))
+    assert torch.allclose(network(image), before, atol=1e-5)
+    assert layouts
+    assert all(layouts)
