@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from autoseg.benchmark import compare, energy_text, free_path, run_benchmark, suite_named, summary
 from autoseg.benchmark_options import BenchmarkOptions
@@ -16,6 +17,7 @@ from autoseg.datasets.dataset import Case, Dataset
 from autoseg.datasets.options import Options
 from autoseg.datasets.understand import understand
 from autoseg.imaging.baseline import CANDIDATES, Fitted, best_interval, dice_of_positions, grown, labelled_image
+from autoseg.imaging.read import read_image
 from autoseg.imaging.volume import Grid, Volume
 from autoseg.imaging.write import write_image, write_label
 from autoseg.suites.arrangement import arrange, find_data
@@ -195,6 +197,20 @@ def test_a_suite_says_how_its_folder_is_read_to_arranging_and_to_training(tmp_pa
     trained = {path.relative_to(arranged.training).name for path in arranged.training.rglob("*.nii.gz")}
     assert trained == {"CT_image.nii.gz", "CT_mask.nii.gz"}
     assert len(understand(arranged.training, reading).cases) == 10
+
+
+def test_judged_pictures_keep_the_size_of_their_pixels(tmp_path: Path) -> None:
+    size = json.dumps({"PixelSize": [0.1, 0.1], "PixelSizeUnits": "um"})
+    for number in range(4):
+        for part in ("images", "labels"):
+            (tmp_path / "cells" / part).mkdir(parents=True, exist_ok=True)
+            picture = np.zeros((16, 16), np.uint8)
+            picture[4:8, 4:8] = 1 if part == "labels" else 200 + number
+            Image.fromarray(picture).save(tmp_path / "cells" / part / f"cell_{number}.png")
+        (tmp_path / "cells" / "images" / f"cell_{number}.json").write_text(size)
+    arranged = arrange(replace(SUITE, judged=1), tmp_path / "cells", tmp_path / "arranged")
+    (picture_path,) = arranged.judged_images.glob("*.png")
+    assert read_image(picture_path).grid.spacing_mm[1:] == pytest.approx((1e-4, 1e-4))
 
 
 def test_a_suite_with_too_few_cases_is_refused(tmp_path: Path) -> None:

@@ -193,7 +193,7 @@ def curves(losses: Sequence[Line], scores: Sequence[Line], what: str) -> str:
             axis.set_title(label, fontsize=10)
             axis.set_xlabel("minutes")
             axis.grid(color=INK, alpha=0.15, lw=0.6)
-            if 1 < len(lines) <= len(PALETTE):
+            if 1 < len(lines) <= len(PALETTE) and axis.get_legend_handles_labels()[0]:
                 axis.legend(fontsize=8, loc="lower right")
 
     return _svg(draw, (9.0, 3.1), what)
