@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,11 +14,12 @@ from autoseg.benchmark_options import BenchmarkOptions
 from autoseg.core.energy import estimated_joules, usage
 from autoseg.core.errors import AutosegError
 from autoseg.core.measuring import Measured, measure
-from autoseg.core.records import write_record
+from autoseg.core.records import read_record, write_record
 from autoseg.core.runtime import say
 from autoseg.core.scores import Scores
 from autoseg.core.statistics import paired_difference
 from autoseg.options import parse_budget
+from autoseg.predicting.records import PredictionRecord
 from autoseg.steps.evaluate import evaluate
 from autoseg.suites.arrangement import Arranged, arrange, find_data
 from autoseg.suites.record import (
@@ -186,10 +187,12 @@ def _with_network(suite: Suite, data: Arranged, options: BenchmarkOptions, place
     train = [*program, "plan-and-train", str(data.training), "--workspace", str(workspace), "--budget", options.budget]
     train += ["--seed", str(options.seed), "--device", options.device, *suite.words]
     predict = [*program, "predict", str(data.judged_images), "--model", str(workspace), "--output", str(output)]
+    trained, predicted = _succeed(train), _succeed([*predict, "--device", options.device])
+    told = read_record(output / "prediction.json", PredictionRecord).peak_memory_bytes or 0
     return _Ran(
         command=f"autoseg benchmark {suite.name} --budget {options.budget} --seed {options.seed}",
-        trained=_succeed(train),
-        predicted=_succeed([*predict, "--device", options.device]),
+        trained=trained,
+        predicted=replace(predicted, peak_process_bytes=max(predicted.peak_process_bytes, told)),
     )
 
 

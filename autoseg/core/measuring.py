@@ -16,8 +16,9 @@ _POLL_S = 0.1
 class Measured:
     """How a command went.
 
-    Memory is resident memory, `peak_process_bytes` the kernel's own high-water mark. `processor_s` counts all cores;
-    `energy_j` is what the processors' counters say of the whole machine, None where they cannot be read.
+    Memory is resident memory, `peak_process_bytes` the kernel's own high-water mark; of a process that resets its mark,
+    as `autoseg predict` does between cases, what comes just before a reset may be missed. `processor_s` counts all
+    cores; `energy_j` is what the processors' counters say of the whole machine, None where they cannot be read.
     """
 
     exit_code: int

@@ -17,6 +17,7 @@ from jaxtyping import Float, Float16
 
 from autoseg.core.errors import AutosegError
 from autoseg.core.records import read_record
+from autoseg.imaging.orientation import Turn
 from autoseg.imaging.preparation import GridMapping, Shape
 from planners.plan import Target
 
@@ -49,15 +50,19 @@ class ProbabilitiesRecord:
 class ProbabilityWriter:
     """Fills an array (k, z, y, x) on the native grid with blocks of the cropped, transposed grid.
 
+    Where images are turned before anything else, `turn` is that of this one, and the array is on the grid as stored.
     Nothing but the block at hand is in memory. `begin` before the first block, `finish` after the last.
     """
 
-    def __init__(self, path: Path, mapping: GridMapping, outputs: int, target: Target) -> None:
+    def __init__(
+        self, path: Path, mapping: GridMapping, outputs: int, target: Target, turn: Turn | None = None
+    ) -> None:
         """Take the place of the file, the crop, and what the channels are; nothing is written yet."""
         self._temporary = path
         self.mapping = mapping
         self.outputs = outputs
         self.target = target
+        self._turn = turn
         self._array: Any = None  # a blosc2.NDArray
         self._rows = 0
         self._written: set[tuple[int, int]] = set()
@@ -75,10 +80,10 @@ class ProbabilityWriter:
         compression = {"codec": blosc2.Codec.ZSTD, "clevel": 1, "filters": [blosc2.Filter.SHUFFLE], "nthreads": 1}
         planes, height, width = self._shape
         self._rows = min(rows, height)
-        chunk = self._native((min(CHUNK_PLANES, planes), self._rows, width))
+        chunk = self._stored(self._native((min(CHUNK_PLANES, planes), self._rows, width)))
         with _full_disk_named():
             self._array = blosc2.zeros(
-                (self.outputs, *self.mapping.native_shape),
+                (self.outputs, *self._stored(self.mapping.native_shape)),
                 dtype=np.dtype(np.float16),
                 urlpath=str(self._temporary),
                 mode="w",
@@ -124,12 +129,21 @@ class ProbabilityWriter:
         starts = (*corner, 0)
         parts = tuple(slice(first, first + n) for first, n in zip(starts, values.shape, strict=True))
         native = np.ascontiguousarray(values.transpose(np.argsort(self.mapping.transpose)))
+        place = list(self._stored(self._native(parts)))
+        if self._turn is not None:
+            native, lengths = self._turn.undo(native), self._stored(self.mapping.native_shape)
+            for axis in self._turn.flipped:
+                place[axis] = slice(lengths[axis] - place[axis].stop, lengths[axis] - place[axis].start)
         with _full_disk_named():
-            self._array[(slice(index, index + 1), *self._native(parts))] = native[None]
+            self._array[(slice(index, index + 1), *place)] = native[None]
 
     def _native(self, transposed: Sequence[Item]) -> tuple[Item, ...]:
         """Return what belongs to the transposed axes in the order of the native ones."""
         return tuple(transposed[self.mapping.transpose.index(axis)] for axis in range(3))
+
+    def _stored(self, native: Sequence[Item]) -> tuple[Item, ...]:
+        """Return what belongs to the native axes in the order of the stored ones, before any is flipped."""
+        return tuple(native) if self._turn is None else tuple(native[self._turn.order.index(axis)] for axis in range(3))
 
 
 @contextmanager

@@ -6,7 +6,7 @@ logits; of several the probabilities are averaged. Nothing of size classes x nat
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -60,23 +60,28 @@ class Sink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Input:
-    """What one member predicts from: its source on its network's grid, and the way to the native grid."""
+    """What one member predicts from: its source on its network's grid, and the way to the native grid.
+
+    `logits` are what it predicted before (`WindowPredictor.keep`), None where windows are still to be predicted.
+    """
 
     source: Source
     mapping: GridMapping
+    logits: Float[Tensor, "plane k rows x"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footprint:
     """What one member needs for a case: shape (z, y, x) on its network's grid, channels, the way to the native grid.
 
-    `source_bytes` are those of its image and of the label map of the stage before.
+    `source_bytes` are those of its image and of the label map of the stage before. `kept`: all its logits are held.
     """
 
     shape: Shape
     channels: int
     source_bytes: int
     mapping: GridMapping
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +127,8 @@ class Ensemble:
             raise ValueError(msg)
         native = first.blank(mapping.native_shape)
         result = mapping.crop(native)
-        count = self._band_count(tuple(footprint(each) for each in inputs), probabilities=sink is not None)
+        taken = tuple(footprint(each) for each in inputs)
+        count = self.band_count(taken, probabilities=sink is not None, watch=watch)
         if sink is not None:
             sink.begin(first.band_rows(count))
         device = self.members[0].device
@@ -131,7 +137,7 @@ class Ensemble:
             for bands in zip(*(reduction.bands(count) for reduction in reductions), strict=True):
                 lower, upper = bands[0].lower, bands[0].upper
                 streams = [
-                    member.blocks(each.source, reduction, band, tally or Tally())
+                    _blocks((member, each), reduction, band, tally or Tally())
                     for member, each, reduction, band in zip(self.members, inputs, reductions, bands, strict=True)
                 ]
                 for (start, stop), *planes in zip(first.blocks, *streams, strict=True):
@@ -141,17 +147,23 @@ class Ensemble:
                 del planes, block  # views of this band's slabs: the next band makes its own
         return native
 
-    def estimate_bytes(self, footprints: Sequence[Footprint], *, probabilities: bool = False) -> int:
-        """Return about how much memory `labels` takes at its peak.
+    def estimate_bytes(
+        self, footprints: Sequence[Footprint], *, probabilities: bool = False, watch: Watch | None = None
+    ) -> int:
+        """Return about how much memory `labels` takes at its peak, with a sink for `probabilities` and with `watch`.
 
-        Counted: sources, slabs, tiles, label maps, weights, and the feature maps of one batch of windows; not what the
-        caller holds besides.
+        Counted: sources, slabs, tiles, label maps, weights, the feature maps of one batch of windows, and what `watch`
+        holds; not what the caller holds besides.
         """
-        count = self._band_count(footprints, probabilities=probabilities)
-        return self._fixed_bytes(footprints) + self._band_bytes(footprints, count, probabilities=probabilities)
+        count = self.band_count(footprints, probabilities=probabilities, watch=watch)
+        banded = self._band_bytes(footprints, count, probabilities=probabilities, watch=watch)
+        return self._fixed_bytes(footprints) + banded
 
     def window_passes(self, footprints: Sequence[Footprint]) -> tuple[int, ...]:
-        """Return for each member how many windows its networks see, mirrored views and every network counted."""
+        """Return for each member how many windows its networks see, mirrored views and every network counted.
+
+        Windows of logits that are kept count, too: they were predicted once.
+        """
         pairs = zip(self.members, footprints, strict=True)
         return tuple(member.passes * member.window_count(each.shape) for member, each in pairs)
 
@@ -164,26 +176,40 @@ class Ensemble:
         labels = math.prod(footprints[0].mapping.native_shape) * np.dtype(reduction.dtype).itemsize
         return images + network + labels
 
-    def _band_bytes(self, footprints: Sequence[Footprint], count: int, *, probabilities: bool) -> int:
-        """Return the bytes of all slabs, and of the probabilities of one block of planes and of the tiles at work."""
+    def _band_bytes(
+        self, footprints: Sequence[Footprint], count: int, *, probabilities: bool, watch: Watch | None
+    ) -> int:
+        """Return the bytes of all slabs, of the probabilities of one block and of the tiles at work, and of `watch`."""
         total = 0
         for member, each in zip(self.members, footprints, strict=True):
-            total += member.slab_bytes(each.shape, member.reduction(each.mapping), count)
+            reduction = member.reduction(each.mapping)
+            total += member.kept_bytes(each.shape) if each.kept else member.slab_bytes(each.shape, reduction, count)
         reduction = self.members[0].reduction(footprints[0].mapping)
+        rows, columns = min(reduction.band_rows(count), reduction.shape[1]), reduction.shape[2]
+        working_voxels = torch.get_num_threads() * TILE_PLANES * TILE_EDGE**2
         if probabilities or len(self.members) > 1:
-            total += 3 * torch.get_num_threads() * reduction.outputs * TILE_PLANES * TILE_EDGE**2 * _FLOAT_BYTES
+            total += 3 * reduction.outputs * working_voxels * _FLOAT_BYTES
+        if watch is not None:
+            tiles = (1 + -(-rows // TILE_EDGE)) * (1 + -(-columns // TILE_EDGE))
+            total += watch.held_bytes(len(self.members), tiles, working_voxels)
         if probabilities:
-            rows, columns = min(reduction.band_rows(count), reduction.shape[1]), reduction.shape[2]
             total += 2 * reduction.outputs * TILE_PLANES * rows * columns * _FLOAT_BYTES
         return total
 
-    def _band_count(self, footprints: Sequence[Footprint], *, probabilities: bool) -> int:
-        """Return the smallest number of bands that keeps to the ceiling; windows between bands are predicted twice."""
+    def band_count(
+        self, footprints: Sequence[Footprint], *, probabilities: bool = False, watch: Watch | None = None
+    ) -> int:
+        """Return the smallest number of bands that keeps to the ceiling; windows between bands are predicted twice.
+
+        Raises:
+            ResourceError: not even the smallest bands keep to it.
+
+        """
         if self.max_ram_bytes is None:
             return 1
         fixed = self.held_bytes + self._fixed_bytes(footprints)
         for count in _BANDS:
-            needed = fixed + self._band_bytes(footprints, count, probabilities=probabilities)
+            needed = fixed + self._band_bytes(footprints, count, probabilities=probabilities, watch=watch)
             if needed <= self.max_ram_bytes:
                 return count
         raise ResourceError.at(
@@ -197,7 +223,26 @@ def footprint(part: Input) -> Footprint:
     """Return what an input takes."""
     source = part.source
     held = source.image.nbytes + (0 if source.previous is None else source.previous.nbytes)
-    return Footprint(shape=source.shape, channels=source.channels, source_bytes=held, mapping=part.mapping)
+    return Footprint(
+        shape=source.shape,
+        channels=source.channels,
+        source_bytes=held,
+        mapping=part.mapping,
+        kept=part.logits is not None,
+    )
+
+
+def _blocks(
+    part: tuple[WindowPredictor, Input], reduction: Reduction, band: Band, tally: Tally
+) -> Iterator[Float[Tensor, "plane k rows x"]]:
+    """Yield a member's logits block by block, of a band's rows: those that are kept, or those of its windows."""
+    member, given = part
+    if given.logits is None:
+        yield from member.blocks(given.source, reduction, band, tally)
+        return
+    reach, rows = reduction.reach, slice(*band.network_rows)
+    for lower, upper in zip(reach.lower, reach.upper, strict=True):
+        yield given.logits[int(lower) : int(upper), :, rows]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -24,6 +24,8 @@ from planners.sides import input_swaps
 
 LabelMap = UInt8[np.ndarray, "z y x"] | UInt16[np.ndarray, "z y x"]
 
+_LABEL_BYTES = 2  # of the label map of the stage before, as `Prepared.label_to_network` returns it
+_TOO_MANY_BANDS = 1 << 30
 _DEVICE_SHARE = 0.75  # of the free memory of a GPU: the rest is for the convolutions' workspaces
 
 
@@ -71,8 +73,14 @@ class PreparedCase:
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        earlier = sum(case.nbytes for case in self.previous if case is not None)
-        return earlier + sum(each.image.nbytes + each.mask.nbytes for each in self.members)
+        return sum(each.image.nbytes + each.mask.nbytes for each in {id(each): each for each in self._all}.values())
+
+    @property
+    def _all(self) -> Iterator[Prepared]:
+        """Everything held; what a member and a stage before another one share comes twice."""
+        yield from self.members
+        for case in self.previous:
+            yield from () if case is None else case._all  # noqa: SLF001 (of the same class)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,12 +109,15 @@ class Segmenter:
         if min(array.shape) < 1:
             raise AutosegError.at("image", f"empty: shape {array.shape}", "give an image with voxels")
         with memory_errors():
-            return PreparedCase(
-                members=tuple(prepare_image(array, spacing_mm, self.plan, m.configuration) for m in self.members),
-                previous=tuple(
-                    None if m.previous is None else m.previous.prepare(array, spacing_mm) for m in self.members
-                ),
-            )
+            own = tuple(prepare_image(array, spacing_mm, self.plan, m.configuration) for m in self.members)
+            previous: list[PreparedCase | None] = []
+            for member in self.members:
+                twin = self._twin(member)
+                if twin is not None:
+                    previous.append(PreparedCase(members=(own[twin],), previous=(None,)))
+                else:
+                    previous.append(None if member.previous is None else member.previous.prepare(array, spacing_mm))
+            return PreparedCase(members=own, previous=tuple(previous))
 
     def segment(
         self,
@@ -128,8 +139,9 @@ class Segmenter:
 
         """
         with memory_errors():
-            pairs = zip(self.members, prepared.members, prepared.previous, strict=True)
-            inputs = [self._input(*each, tally) for each in pairs]
+            kept = self._keep(prepared, tally, probabilities=sink is not None, watch=watch)
+            parts = zip(self.members, prepared.members, prepared.previous, strict=True)
+            inputs = [self._input(*part, tally, kept) for part in parts]
             label_map = _label_values(self._ensemble.labels(inputs, sink, tally, watch), self.plan)
             voxel_mm3 = math.prod(prepared.members[0].mapping.native_spacing_mm)
             for change in self.postprocessing:
@@ -144,20 +156,28 @@ class Segmenter:
         )
         return replace(self, members=members, max_ram_bytes=max_ram_bytes, held_bytes=held_bytes)
 
-    def estimate_bytes(self, prepared: PreparedCase, *, probabilities: bool = False) -> int:
-        """Return about how much memory `segment` takes at its peak, the prepared images and weights included."""
-        own = self._ensemble.estimate_bytes(self._footprints(prepared), probabilities=probabilities)
+    def estimate_bytes(self, prepared: PreparedCase, *, probabilities: bool = False, watch: Watch | None = None) -> int:
+        """Return about how much memory `segment` takes at its peak, the prepared images and weights included.
+
+        `probabilities`: there is a sink for them; `watch` is the one that `segment` is given.
+        """
+        kept = self._kept(prepared, probabilities=probabilities, watch=watch)
+        footprints = self._footprints(prepared, kept)
+        own = self._ensemble.estimate_bytes(footprints, probabilities=probabilities, watch=watch)
         for member, earlier in zip(self.members, prepared.previous, strict=True):
-            if member.previous is not None and earlier is not None:
-                own = max(own + earlier.nbytes, member.previous.estimate_bytes(earlier) + prepared.nbytes)
+            twin = self._twin(member)
+            if member.previous is not None and earlier is not None and (twin is None or twin != kept):
+                beside = earlier.nbytes if twin is None else 0
+                own = max(own + beside, member.previous.estimate_bytes(earlier) + prepared.nbytes)
         return own
 
     def window_passes(self, prepared: PreparedCase) -> tuple[tuple[WindowPredictor, int], ...]:
         """Return each predictor, also of stages before, and how many windows its networks will see."""
         found: list[tuple[WindowPredictor, int]] = []
+        kept = self._kept(prepared)
         passes = self._ensemble.window_passes(self._footprints(prepared))
         for member, earlier, count in zip(self.members, prepared.previous, passes, strict=True):
-            if member.previous is not None and earlier is not None:
+            if member.previous is not None and earlier is not None and (kept is None or self._twin(member) != kept):
                 found += member.previous.window_passes(earlier)
             found.append((member.predictor, count))
         return tuple(found)
@@ -175,25 +195,81 @@ class Segmenter:
         predictors = tuple(member.predictor for member in self.members)
         return Ensemble(members=predictors, max_ram_bytes=self.max_ram_bytes, held_bytes=self.held_bytes)
 
-    def _footprints(self, prepared: PreparedCase) -> tuple[Footprint, ...]:
+    def _footprints(self, prepared: PreparedCase, kept: int | None = None) -> tuple[Footprint, ...]:
+        """Return what the members need; `kept` is the one whose logits are held."""
         return tuple(
             Footprint(
                 shape=each.mapping.network_shape,
                 channels=plan_inputs(self.plan, member.configuration.name),
-                source_bytes=each.image.nbytes + (0 if member.previous is None else each.image[0].size),
+                source_bytes=each.image.nbytes + (0 if member.previous is None else _LABEL_BYTES * each.image[0].size),
                 mapping=each.mapping,
+                kept=index == kept,
             )
-            for member, each in zip(self.members, prepared.members, strict=True)
+            for index, (member, each) in enumerate(zip(self.members, prepared.members, strict=True))
         )
 
-    def _input(self, member: Member, own: Prepared, earlier: PreparedCase | None, tally: Tally | None) -> Input:
-        """Return what a member predicts from; in a cascade, the stage before predicts first."""
+    def _twin(self, member: Member) -> int | None:
+        """Return which member predicts just what the stage before `member` does, with the same networks and options."""
+        if member.previous is None:
+            return None
+        stages = member.previous.members
+        alone = len(stages) == 1 and stages[0].previous is None
+        return next((i for i, each in enumerate(self.members) if alone and each == stages[0]), None)
+
+    def _kept(self, prepared: PreparedCase, *, probabilities: bool = False, watch: Watch | None = None) -> int | None:
+        """Return the member whose logits are held, because the stage before another one is just that.
+
+        None where there is no such member, or holding them would take more bands: windows between bands are predicted
+        twice, too.
+        """
+        twins = (self._twin(member) for member in self.members)
+        twin = next((found for found in twins if found is not None), None)
+        if twin is None:
+            return None
+        counts = []
+        for held in (twin, None):
+            try:
+                footprints = self._footprints(prepared, held)
+                counts.append(self._ensemble.band_count(footprints, probabilities=probabilities, watch=watch))
+            except ResourceError:
+                counts.append(_TOO_MANY_BANDS)
+        return twin if counts[0] < _TOO_MANY_BANDS and counts[0] <= counts[1] else None
+
+    def _keep(
+        self, prepared: PreparedCase, tally: Tally | None, *, probabilities: bool, watch: Watch | None
+    ) -> "_Kept | None":
+        """Predict the member whose logits are held, if there is one."""
+        index = self._kept(prepared, probabilities=probabilities, watch=watch)
+        if index is None:
+            return None
+        own = prepared.members[index]
+        logits = self.members[index].predictor.keep(Source(image=own.image), tally or Tally())
+        return _Kept(index, Input(source=Source(image=own.image), mapping=own.mapping, logits=logits))
+
+    def _input(
+        self, member: Member, own: Prepared, earlier: PreparedCase | None, tally: Tally | None, kept: "_Kept | None"
+    ) -> Input:
+        """Return what a member predicts from; in a cascade, the stage before predicts first, unless it did already."""
+        if kept is not None and self.members[kept.twin] is member:
+            return kept.part
         if member.previous is None or earlier is None:
             return Input(source=Source(image=own.image), mapping=own.mapping)
-        before = own.label_to_network(member.previous.segment(earlier, tally=tally))
+        if kept is not None and self._twin(member) == kept.twin:
+            ensemble = member.previous._ensemble  # noqa: SLF001 (of the same class)
+            stage = _label_values(ensemble.labels([kept.part], tally=tally), self.plan)
+        else:
+            stage = member.previous.segment(earlier, tally=tally)
+        before = own.label_to_network(stage)
         return Input(
             source=Source(image=own.image, previous=before, values=label_values(self.plan)), mapping=own.mapping
         )
+
+
+class _Kept(NamedTuple):
+    """The member whose logits are held, and what it predicts from: them."""
+
+    twin: int
+    part: Input
 
 
 def make_segmenter(plan: Plan, networks: Sequence[LoadedNetwork], options: InferenceOptions) -> Segmenter:

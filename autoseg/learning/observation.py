@@ -25,6 +25,11 @@ SAMPLED_NUMBERS = 1 << 16
 SAMPLED_VOXELS = 2048
 """Voxels kept per case and stratum at most: more say hardly more, for neighbours err together."""
 
+_FLOAT_BYTES = 4
+_NUMBER_BYTES = 8
+_TILE_NUMBERS = 7
+"""Of 8 bytes, per voxel of a tile at work: its place, its key, what `hashed` computes with, the entropies."""
+
 COLUMNS = ("voxels", "mass", "inside", "entropy", "disagreement")
 """Sums over voxels of: mask m, probability p, p m, entropy of p against not p in nats, mean |p of a member - p|."""
 
@@ -127,6 +132,21 @@ class Watch:
         self._sums += found.sums
         if found.near is not None and found.far is not None:
             self._near, self._far = self._merge(self._near, found.near), self._merge(self._far, found.far)
+
+    def held_bytes(self, members: int, waiting_tiles: int, working_voxels: int) -> int:
+        """Return the most bytes that are held at once besides what is handed in.
+
+        Args:
+            members: configurations that predict.
+            waiting_tiles: tiles that may be found before the first of them is added.
+            working_voxels: voxels of all tiles that are being looked at.
+
+        """
+        probabilities = members + 2 + (members > 1)  # of each member, what the softmax computes with, their mean
+        working = _FLOAT_BYTES * probabilities * self._outputs + _NUMBER_BYTES * _TILE_NUMBERS
+        drawn = 2 * self._limit * (2 * _NUMBER_BYTES + _FLOAT_BYTES * self._outputs)  # near structures, far from them
+        waiting = self._sums.nbytes + drawn
+        return working_voxels * working + waiting_tiles * waiting + self._sums.nbytes + 2 * drawn  # merging copies
 
     def finish(self, mapping: GridMapping) -> Observed:
         """Return what was added up; places become flat indexes of the native grid."""

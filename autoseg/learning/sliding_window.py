@@ -97,6 +97,17 @@ class WindowPredictor:
             slab.release(reach.base(final))
             done = ready
 
+    def keep(self, source: Source, tally: Tally) -> Float32[Tensor, "plane k rows x"]:
+        """Return all logits (plane, k, rows, x) of a case at once, as `blocks` would yield them without bands."""
+        planes, rows, _ = source.shape
+        whole = Reach(lower=np.array([0]), upper=np.array([planes]))
+        *_, (slab, _) = self._slabs(source, (0, rows), whole, tally)
+        return slab.planes(0, planes)
+
+    def kept_bytes(self, shape: Shape) -> int:
+        """Return the bytes of what `keep` returns for an image of `shape` (z, y, x)."""
+        return self.outputs * math.prod(shape) * _FLOAT_BYTES
+
     def window_count(self, shape: Shape) -> int:
         """Return how many windows cover an image of `shape` (z, y, x)."""
         return math.prod(len(spans) for spans in make_tiling(shape, self.configuration.patch, self.step).spans)

@@ -31,7 +31,6 @@ from autoseg.learning.observation import Watch
 from autoseg.learning.source import Tally
 from autoseg.learning.trust import Trust
 from autoseg.learning.unlike import unlike_training
-from autoseg.predicting.costs import peak_memory_bytes
 from autoseg.predicting.files import (
     digest_of_all,
     digests_of_input,
@@ -48,6 +47,7 @@ from autoseg.predicting.observing import (
     write_observation,
 )
 from autoseg.predicting.output import Destination, Format, write_label_map, write_measurements
+from autoseg.predicting.peaks import PeakMemory
 from autoseg.predicting.records import TRAINING_IMAGE, CasePrediction, FailedCase
 
 _GIB = 1 << 30
@@ -86,6 +86,13 @@ class Job:
     observations: bool = False
     trained_on: frozenset[str] = frozenset()
 
+    def watch(self) -> Watch | None:
+        """Return what adds up how sure the networks are of a case, None where nobody wants to know."""
+        if not self.observations and self.trust.quality is None:
+            return None
+        plan = self.segmenter.plan
+        return Watch(plan_outputs(plan), plan.target, sampling=self.observations)
+
     def destination(self, case: InputCase) -> Destination:
         """Return where the files of a case go."""
         return Destination(output=self.output, case=case, format=self.format)
@@ -113,6 +120,7 @@ class Ready:
     warnings: tuple[str, ...]
     unlike: tuple[str, ...]
     seconds: float
+    peak: PeakMemory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +146,7 @@ class Segmented:
     predicting_seconds: float
     estimate: Estimate
     tally: Tally
+    peak: PeakMemory
     seen: Seen | None = None
 
 
@@ -171,6 +180,7 @@ def read_case(job: Job, case: InputCase, needed_bytes: int) -> Ready | CasePredi
                 f"reading it needs {needed_bytes / _GIB:.2f} GiB, {job.max_ram_bytes / _GIB:.2f} GiB are allowed",
                 "allow more memory",
             )
+        peak = PeakMemory()
         image = load_image_apart(Path(), tuple(str(path) for path in case.images), job.reading)
         names = job.segmenter.plan.channels
         if len(image.array) != len(names):
@@ -194,6 +204,7 @@ def read_case(job: Job, case: InputCase, needed_bytes: int) -> Ready | CasePredi
         warnings=(*image.notes, *unlike),
         unlike=unlike,
         seconds=seconds,
+        peak=peak,
     )
 
 
@@ -221,17 +232,9 @@ def remove_stale(job: Job, case: InputCase) -> None:
 
 
 def _turn(job: Job, image: Volume) -> Turn | None:
-    """Return how the model wants an image turned; None where it takes images as they are stored.
-
-    Raises:
-        AutosegError: probabilities are wanted, too; they are written as the network gives them.
-
-    """
+    """Return how the model wants an image turned; None where it takes images as they are stored."""
     if job.model is None or job.model.record.orientation is None or image.grid.dimensions == 2:
         return None
-    if job.probabilities:
-        what = "--probabilities of a model that turns its images first are not written"
-        raise AutosegError.at("model", what, "predict without them")
     return turn_to(job.model.record.orientation, image.grid)
 
 
@@ -244,10 +247,9 @@ def _has_all(job: Job, case: InputCase) -> bool:
 
 def segment_case(job: Job, segmenter: Segmenter, ready: Ready, estimate: Estimate) -> Segmented:
     """Predict a case, writing its probabilities as they are made."""
+    ready.peak.begin_predicting()
     tally, started = Tally(), time.monotonic()
-    plan = segmenter.plan
-    watched = job.observations or job.trust.quality is not None
-    watch = Watch(plan_outputs(plan), plan.target, sampling=job.observations) if watched else None
+    watch = job.watch()
     with as_failure(ready.case):
         label_map = _label_map(job, segmenter, ready, (tally, watch))
         found = None if watch is None else seen(watch, ready.prepared)
@@ -263,15 +265,16 @@ def segment_case(job: Job, segmenter: Segmenter, ready: Ready, estimate: Estimat
         predicting_seconds=taken,
         estimate=estimate,
         tally=tally,
+        peak=ready.peak,
         seen=found,
     )
 
 
 def _label_map(job: Job, segmenter: Segmenter, ready: Ready, told: tuple[Tally, Watch | None]) -> LabelMap:
     tally, watch = told
+    turn = _turn(job, ready.image)
     if not job.probabilities:
-        label_map, turn = segmenter.segment(ready.prepared, None, tally, watch), _turn(job, ready.image)
-        return label_map if turn is None else turn.undo(label_map)
+        return _as_stored(segmenter.segment(ready.prepared, None, tally, watch), turn)
     plan, found = segmenter.plan, []
     path = probabilities_record_path(job.output, ready.case).with_suffix(".b2nd")
     for earlier in (job.destination(ready.case).record, path.with_suffix(".json")):  # they name what is replaced now
@@ -279,7 +282,7 @@ def _label_map(job: Job, segmenter: Segmenter, ready: Ready, told: tuple[Tally, 
     outputs = plan_outputs(plan)
 
     def fill(temporary: Path) -> None:
-        writer = ProbabilityWriter(temporary, ready.prepared.members[0].mapping, outputs, plan.target)
+        writer = ProbabilityWriter(temporary, ready.prepared.members[0].mapping, outputs, plan.target, turn)
         sink = Sink(
             take=writer.take,
             begin=writer.begin,
@@ -300,7 +303,12 @@ def _label_map(job: Job, segmenter: Segmenter, ready: Ready, told: tuple[Tally, 
         model_digest=job.digest,
     )
     write_record(path.with_suffix(".json"), record)
-    return found[0]
+    return _as_stored(found[0], turn)
+
+
+def _as_stored(label_map: LabelMap, turn: Turn | None) -> LabelMap:
+    """Return a label map in the axes in which its image is stored."""
+    return label_map if turn is None else turn.undo(label_map)
 
 
 def _judge(job: Job, segmented: Segmented) -> CaseQuality | None:
@@ -339,6 +347,7 @@ def finish_case(job: Job, segmented: Segmented) -> CasePrediction:
         write_measurements(to, labels, measurements)
         quality = _judge(job, segmented)
         stored = probabilities_record_path(job.output, case).relative_to(job.output)
+        peak_bytes, peak_of = segmented.peak.read()
         record = CasePrediction(
             case=case.name,
             file=to.label_map.name,
@@ -347,7 +356,8 @@ def finish_case(job: Job, segmented: Segmented) -> CasePrediction:
             input_digest=digest_of_all(segmented.inputs),
             model_digest=job.digest,
             seconds=round(segmented.seconds + time.monotonic() - started, 3),
-            peak_memory_bytes=peak_memory_bytes(),
+            peak_memory_bytes=peak_bytes,
+            peak_memory_of=peak_of,
             warnings=segmented.warnings,
             unlike=segmented.unlike,
             measurements=measurements,

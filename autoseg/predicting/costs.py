@@ -2,8 +2,6 @@
 
 import math
 import os
-import resource
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from autoseg.imaging.resampling import new_shape
 from autoseg.imaging.volume import Volume
 from autoseg.learning.inference import PreparedCase, Segmenter
 from autoseg.learning.model_files import plan_inputs
+from autoseg.predicting.peaks import peak_memory_bytes
 from planners.plan import Configuration, Plan
 
 FREE_MEMORY_SHARE = 0.75
@@ -57,12 +56,6 @@ def default_ceiling_bytes() -> int:
 def base_bytes() -> int:
     """Return what this process will hold besides its cases: what it holds now, and what libraries add to it."""
     return resident_bytes() + _LIBRARY_BYTES
-
-
-def peak_memory_bytes() -> int:
-    """Return the most memory that this process ever held."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def reading_bytes(case: InputCase, segmenter: Segmenter) -> int:

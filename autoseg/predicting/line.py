@@ -168,7 +168,7 @@ class _Line:
         beside += self._read_ahead(following, own + beside)
         held = self._base_bytes + ready.image.array.nbytes + beside
         segmenter = job.segmenter.limited(job.max_ram_bytes, held)
-        own = segmenter.estimate_bytes(ready.prepared, probabilities=job.probabilities)
+        own = segmenter.estimate_bytes(ready.prepared, probabilities=job.probabilities, watch=job.watch())
         estimate = self._estimate(segmenter, ready, max(held + own, self._base_bytes + writing_bytes(ready.image)))
 
         def work() -> Segmented:
@@ -190,7 +190,7 @@ class _Line:
         beside += self._read_ahead(following, ready.image.array.nbytes + whole + beside)
         segmenter = job.segmenter if on_device else job.segmenter.limited(job.max_ram_bytes, held + beside)
         if not on_device:
-            whole = segmenter.estimate_bytes(ready.prepared, probabilities=job.probabilities)
+            whole = segmenter.estimate_bytes(ready.prepared, probabilities=job.probabilities, watch=job.watch())
         peak_bytes = max(held + whole, self._base_bytes + writing_bytes(ready.image)) + beside
         segmented = segment_case(job, segmenter, ready, self._estimate(segmenter, ready, peak_bytes))
         self._pace.learn(segmented.estimate.plain_seconds, segmented.predicting_seconds)
@@ -201,7 +201,9 @@ class _Line:
         job = self._job
         if job.segmenter.members[0].predictor.device.type != "cpu":
             return ready.prepared.nbytes + writing_bytes(ready.image) - ready.image.array.nbytes
-        return job.segmenter.limited(None).estimate_bytes(ready.prepared, probabilities=job.probabilities)
+        return job.segmenter.limited(None).estimate_bytes(
+            ready.prepared, probabilities=job.probabilities, watch=job.watch()
+        )
 
     def _estimate(self, segmenter: Segmenter, ready: Ready, peak_bytes: int) -> Estimate:
         """Say what a case will take, if a model is known, and return it."""

@@ -4,13 +4,16 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from autoseg.core.quality import CaseQuality
 from autoseg.core.seals import FileDigest
 from autoseg.core.text import cell, printable
 from autoseg.imaging.measurements import Measurement
 from autoseg.imaging.nifti_write import DISCLAIMER
+
+Extent = Literal["case", "process"]
+"""Of what a peak of memory is: of one case, or of all that the process did so far."""
 
 RECORDS = "records"
 """Folder, beside the label maps, of the records of the cases."""
@@ -27,10 +30,13 @@ class CasePrediction:
     `output_digest` is the SHA-256 of the file, "" where an older version wrote the record, and `files` are the others
     that were written for the case. `input_files` are those of the `inputs`, a folder's by their paths from beside it;
     `input_digest` is one for all of them. `estimated_seconds` and `estimated_bytes`, of the whole process, were said
-    before the case began; `peak_memory_bytes` is the most that the process ever held. `unlike` are those of the
-    `warnings` for which --strict refuses a case, None where an older version wrote the record. Of `windows`,
-    `windows_skipped` took no network, because it had seen the same window before. `probabilities` is the record of the
-    stored ones, relative to the output folder. `quality` is foreseen, None for a model that foresees none.
+    before the case began. `peak_memory_bytes` is the most that the process held while the case was predicted and
+    written, what other cases at work beside it held included, and while it was read if none was at work then;
+    `peak_memory_of` is "process" where the system does not tell that (only Linux does) or an older version wrote the
+    record: then it is the most that the process held since it began. `unlike` are those of the `warnings` for which
+    --strict refuses a case, None where an older version wrote the record. Of `windows`, `windows_skipped` took no
+    network, because it had seen the same window before. `probabilities` is the record of the stored ones, relative to
+    the output folder. `quality` is foreseen, None for a model that foresees none.
     """
 
     schema: ClassVar[str] = "autoseg.case-prediction/1"
@@ -43,6 +49,7 @@ class CasePrediction:
     model_digest: str
     seconds: float
     peak_memory_bytes: int
+    peak_memory_of: Extent = "process"
     warnings: tuple[str, ...]
     unlike: tuple[str, ...] | None = None
     measurements: tuple[Measurement, ...]
@@ -71,6 +78,7 @@ class PredictionRecord:
     """Everything one call of `predict` did; `skipped` cases were finished before with the same input and model.
 
     `look_at` names the cases whose quality is foreseen to be low, the worst first. `table` is measurements.csv.
+    `peak_memory_bytes` is the most that the process held since it began, None where an older version wrote the record.
     """
 
     schema: ClassVar[str] = "autoseg.prediction/1"
@@ -87,6 +95,7 @@ class PredictionRecord:
     skipped: tuple[str, ...]
     failed: tuple[FailedCase, ...]
     look_at: tuple[str, ...] = ()
+    peak_memory_bytes: int | None = None
     table: FileDigest | None = None
     use: str = DISCLAIMER
 
@@ -95,6 +104,8 @@ class PredictionRecord:
 class MeasuredPreset:
     """What a preset takes and gives: mean Dice over cases and labels, None if undefined everywhere.
 
+    `differing` is the share of all voxels of the cases whose label is another one than the default preset's; None for
+    the default, and where an older version measured.
     `seconds_per_case` is that of preparing and predicting, without reading and writing; where `networks_used` by the
     preset are more than `networks_measured`, predicting takes as many times longer.
     """
@@ -107,6 +118,7 @@ class MeasuredPreset:
     networks_used: int
     windows: int
     windows_skipped: int
+    differing: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

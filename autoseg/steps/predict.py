@@ -27,6 +27,7 @@ from autoseg.predicting.files import refuse_overwriting, remove_others
 from autoseg.predicting.line import predict_cases
 from autoseg.predicting.observing import look_at, look_lines
 from autoseg.predicting.output import Format
+from autoseg.predicting.peaks import peak_memory_bytes
 from autoseg.predicting.records import PredictionRecord, measurements_csv
 from planners.plan import Plan
 
@@ -106,6 +107,7 @@ def predict(options: PredictOptions) -> PredictionRecord:
         skipped=tuple(outcome.skipped),
         failed=tuple(outcome.failed),
         look_at=look_at(tuple(outcome.cases.values())),
+        peak_memory_bytes=peak_memory_bytes(),
         table=FileDigest(file=TABLE_NAME, sha256=digest_bytes(table.encode())),
     )
     (options.output / TABLE_NAME).unlink(missing_ok=True)  # the record must not name another call's, were this killed

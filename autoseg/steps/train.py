@@ -46,7 +46,7 @@ from autoseg.learning.training import train_network
 from autoseg.learning.training_task import Hooks, TrainingResult, TrainingTask
 from autoseg.learning.validation import Validator
 from autoseg.learning.workers import ALONE, Workers
-from autoseg.predicting.costs import peak_memory_bytes
+from autoseg.predicting.peaks import peak_memory_bytes
 from autoseg.reporting.live import LivePage
 from planners.fingerprint import Fingerprint
 from planners.plan import Configuration, Plan

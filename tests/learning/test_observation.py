@@ -1,13 +1,16 @@
 """What is added up while a case is predicted equals sums over all its probabilities, whatever the tiles are."""
 
+import bisect
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from autoseg.core.errors import ResourceError
 from autoseg.learning.ensemble import Ensemble, footprint
 from autoseg.learning.observation import SAMPLED_VOXELS, SURE, Watch
+from autoseg.learning.reduction import TILE_EDGE, TILE_PLANES
 from tests.learning.test_ensemble import SHAPE, both_grids, collect, inputs, members, on_native, softmax
 
 
@@ -68,7 +71,7 @@ def test_the_sample_does_not_depend_on_bands_or_tiles():
     given = inputs(both_grids())
     free = Ensemble(members=members())
     taken = [footprint(each) for each in given]
-    whole = free.estimate_bytes(taken)
+    whole = free.estimate_bytes(taken, watch=Watch(3, "labels", sampling=True))
     steps = range(0, whole, whole // 64)
     least = next(step for step in steps if possible(replace(free, max_ram_bytes=step), taken))
     found = []
@@ -80,8 +83,50 @@ def test_the_sample_does_not_depend_on_bands_or_tiles():
     np.testing.assert_allclose(found[0].sums, found[1].sums, rtol=1e-5)
 
 
+def test_what_a_watch_holds_is_part_of_what_predicting_is_said_to_take():
+    given = inputs(both_grids())
+    ensemble = Ensemble(members=members())
+    taken = [footprint(each) for each in given]
+    watch = Watch(3, "labels", sampling=True)
+    without, said = ensemble.estimate_bytes(taken), ensemble.estimate_bytes(taken, watch=watch)
+    assert said - without == watch.held_bytes(2, tiles_of(SHAPE), torch.get_num_threads() * TILE_PLANES * TILE_EDGE**2)
+    assert said - without > ensemble.estimate_bytes(taken, watch=Watch(3, "labels")) - without > 0
+    views = torch.get_num_threads() * TILE_PLANES * TILE_EDGE**2
+    ensemble.labels(given, watch=watch)
+    kept = watch.finish(given[0].mapping)
+    drawn = sum(part.indexes.nbytes + part.probabilities.nbytes for part in (kept.near, kept.far))
+    assert said - without > drawn + 2 * 3 * 4 * views  # both members' probabilities of the tiles at work
+
+
+def test_a_ceiling_without_room_for_the_watch_is_refused():
+    given = inputs(both_grids())
+    taken = [footprint(each) for each in given]
+    free = Ensemble(members=members())
+    held = replace(free, max_ram_bytes=least(free, taken, None))
+    assert len(np.unique(held.labels(given))) > 1
+    with pytest.raises(ResourceError, match=r"this image needs .* GiB"):
+        held.labels(given, watch=Watch(3, "labels", sampling=True))
+
+
+def tiles_of(shape):
+    return (1 + -(-shape[1] // TILE_EDGE)) * (1 + -(-shape[2] // TILE_EDGE))
+
+
+def least(ensemble, taken, watch):
+    """The smallest ceiling that an ensemble keeps to."""
+
+    def fits(ceiling):
+        try:
+            return replace(ensemble, max_ram_bytes=ceiling).estimate_bytes(taken, watch=watch) <= ceiling
+        except ResourceError:
+            return False
+
+    return bisect.bisect_left(range(ensemble.estimate_bytes(taken, watch=watch) + 1), 1, key=fits)
+
+
 def possible(ensemble, taken):
     try:
-        return ensemble.estimate_bytes(taken) <= ensemble.max_ram_bytes
+        watch = Watch(3, "labels", sampling=True)
+        return ensemble.estimate_bytes(taken, watch=watch) <= ensemble.max_ram_bytes
     except ResourceError:
         return False

@@ -172,6 +172,14 @@ def image(seed=0, shape=(9, 8, 6)):
     return framed
 
 
+def lying(upright: nib.Nifti1Image, codes: str) -> nib.Nifti1Image:
+    """The image, which lies RAS, stored with axes that run as `codes` say."""
+    wanted = nib.orientations.axcodes2ornt(codes)
+    stored = upright.as_reoriented(nib.orientations.ornt_transform(nib.io_orientation(upright.affine), wanted))
+    assert "".join(nib.aff2axcodes(stored.affine)) == codes
+    return stored
+
+
 def save(path: Path, array: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     nib.save(nib.Nifti1Image(array, affine), path)
@@ -559,8 +567,33 @@ class TestOrientation:
             np.testing.assert_allclose(found.affine, a.affine, atol=1e-5)
             assert np.array_equal(found.get_fdata(), a.get_fdata()) == alike
             assert len(np.unique(a.get_fdata())) > 1
-        with pytest.raises(PartialError, match="turns its images first"):
-            predict(options(tmp_path, tmp_path / "scans", probabilities=True))
+
+    @pytest.mark.parametrize("transpose", [(0, 1, 2), (1, 2, 0)])
+    def test_probabilities_of_such_a_model_lie_on_the_grid_of_the_input(self, tmp_path, transpose):
+        """Against the same image turned by hand before, and its probabilities turned back by hand."""
+        shutil.rmtree(tmp_path / "model")
+        make_model(tmp_path / "model", random=True, transpose=transpose)
+        upright = nib.Nifti1Image(image(shape=(20, 18, 13)), np.diag([0.5, 0.7, 2.0, 1.0]))
+        save(tmp_path / "upright.nii.gz", np.asarray(upright.dataobj), upright.affine)
+        predict(replace(options(tmp_path, tmp_path / "upright.nii.gz", probabilities=True), output=tmp_path / "known"))
+        known = read_probabilities(tmp_path / "known" / "probabilities" / "upright.json").astype(np.float32)
+        record = replace(load_model_record(tmp_path / "model"), orientation="RAS")
+        write_record(tmp_path / "model" / "model.json", record)
+        stored = lying(upright, "PIL")
+        nib.save(stored, tmp_path / "lying.nii.gz")
+        predict(options(tmp_path, tmp_path / "lying.nii.gz", probabilities=True))
+        path = tmp_path / "out" / "probabilities" / "lying.json"
+        found = read_probabilities(path)
+        assert stored.shape == (18, 13, 20)
+        # (z, y, x) of the file: x to the back, y down, z to the left; upright x to the right, y to the front, z up
+        by_hand = np.flip(known.transpose(0, 3, 1, 2), axis=(1, 2, 3))
+        assert found.shape == by_hand.shape == (3, 20, 13, 18)
+        np.testing.assert_allclose(found.astype(np.float32), by_hand, atol=2 / 1024)
+        assert by_hand[0].std() > 0.05
+        labels = nib.load(tmp_path / "out" / "lying.nii.gz").get_fdata().T
+        best = np.array([0, 1, 7])[found.argmax(axis=0)]
+        assert (best == labels).mean() > 0.99  # multiples of 1/1024 make ties: 5 voxels of 4680
+        assert read_record(path, ProbabilitiesRecord).shape == found.shape
 
 
 @pytest.mark.usefixtures("model")
