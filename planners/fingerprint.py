@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 LabelRole = Literal["foreground", "ignore"]
+CasesFrom = Literal["images", "crops", "plan"]
 Modality = Literal["ct", "mr", "pet", "rgb", "microscopy", "xray", "other"]
 
 
@@ -30,11 +31,16 @@ class Label:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelFingerprint:
-    """Foreground intensities of one channel, pooled over cases; None where no foreground voxel exists."""
+    """Foreground intensities of one channel, pooled over cases; None where no foreground voxel exists.
+
+    `modality_known`: by its name, its images' headers or Hounsfield units, and not guessed; False, too, where an older
+    version made the fingerprint.
+    """
 
     name: str
     modality: Modality
     modality_reason: str
+    modality_known: bool = False
     mean: float | None
     std: float | None
     minimum: float | None
@@ -73,7 +79,11 @@ class CaseFingerprint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fingerprint:
-    """The dataset in numbers. `label_voxels` and `label_components` of the cases are in the order of `labels`."""
+    """The dataset in numbers. `label_voxels` and `label_components` of the cases are in the order of `labels`.
+
+    `cases_from` says what is known of the cases: all ("images"); spacings, and shapes after cropping that stand for the
+    original ones ("crops"); or nothing but the medians of a plan, which stand for one case ("plan").
+    """
 
     schema: ClassVar[str] = "autoseg.fingerprint/1"
 
@@ -84,6 +94,7 @@ class Fingerprint:
     cases: tuple[CaseFingerprint, ...]
     median_relative_size_after_crop: float
     n_training: int
+    cases_from: CasesFrom = "images"
 
     def __post_init__(self) -> None:
         """Refuse a fingerprint from which nothing can be planned."""

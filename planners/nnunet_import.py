@@ -117,6 +117,7 @@ def _channel(name: str, statistics: Json) -> ChannelFingerprint:
         name=name,
         modality="ct" if name.lower() == "ct" else "other",
         modality_reason=f"its name in dataset.json is {name}",
+        modality_known=name.lower() == "ct",
         **known,
     )
 

@@ -57,9 +57,11 @@ def load_channels(folder: Path, images: tuple[str, ...], options: ReadOptions = 
     if len(images) == 1:
         return Channels(volume=first, resampled=())
     arrays, resampled, notes = [first.array], [], list(first.notes)
+    modalities = list(_modalities(first))
     for name in images[1:]:
         volume = read_image(folder / name, options)
         notes += volume.notes
+        modalities += _modalities(volume)
         if volume.grid.shape != first.grid.shape or not _same(first.grid, volume.grid):
             what = f"another grid than {Path(images[0]).name} ({_shape(volume.grid)} against {_shape(first.grid)})"
             if 2 in (first.grid.dimensions, volume.grid.dimensions):
@@ -72,8 +74,14 @@ def load_channels(folder: Path, images: tuple[str, ...], options: ReadOptions = 
             resampled.append(name)
         arrays.append(volume.array)
     array = np.concatenate([part.astype(np.float32, copy=False) for part in arrays])
-    volume = Volume(array=array, grid=first.grid, notes=tuple(dict.fromkeys(notes)))
+    told = tuple(modalities) if any(modalities) else ()
+    volume = Volume(array=array, grid=first.grid, notes=tuple(dict.fromkeys(notes)), modalities=told)
     return Channels(volume=volume, resampled=tuple(resampled))
+
+
+def _modalities(volume: Volume) -> tuple[str, ...]:
+    """Return the DICOM modality of each channel, "" where its file has none."""
+    return volume.modalities or ("",) * len(volume.array)
 
 
 def _resampled(volume: Volume, grid: Grid) -> Volume:

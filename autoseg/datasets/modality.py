@@ -20,6 +20,10 @@ _WORDS: Mapping[str, Modality] = MappingProxyType(
         **dict.fromkeys(("xray", "cxr", "dr", "radiograph"), "xray"),
     }
 )
+_DICOM: Mapping[str, Modality] = MappingProxyType(
+    {"CT": "ct", "MR": "mr", "PT": "pet", **dict.fromkeys(("CR", "DX", "RG", "MG"), "xray")}
+)
+"""The DICOM tag Modality of images (PS3.3, C.7.3.1.1.1) that is one of ours for certain."""
 _AIR_HU = (-1100.0, -900.0)
 LOWEST_HU = -200.0
 """Fat is at -100 HU and lung below -500: a CT reaches below this; images without Hounsfield units do not."""
@@ -56,7 +60,7 @@ def guess_modality(
         dimensions: of the images.
 
     """
-    named = _by_name(name)
+    named = modality_by_name(name)
     if named:
         return named, f"the channel is named {name}"
     lowest, highest = median(r.minimum for r in ranges), median(r.maximum for r in ranges)
@@ -73,7 +77,13 @@ def guess_modality(
     return "mr", f"3D without Hounsfield units ({shown}) or another name: taken as MR"
 
 
-def _by_name(name: str) -> Modality | None:
+def modality_by_tag(tag: str) -> Modality | None:
+    """Return what the DICOM tag Modality says, None where it says nothing that we know."""
+    return _DICOM.get(tag)
+
+
+def modality_by_name(name: str) -> Modality | None:
+    """Return what the name of a channel says, None where it says nothing."""
     for word in words(name):
         if word.text.lower() in _WORDS:
             return _WORDS[word.text.lower()]

@@ -72,7 +72,8 @@ def read_dicom(path: Path, options: ReadOptions = STRICT) -> Volume:
 def _on_grid(stack: Stack, array: NDArray[Any]) -> Volume:
     if stack.mending is not None:
         array = mended(stack.mending, lambda number: array[:, number], len(array))
-    return Volume(array=array, grid=stack.grid, notes=stack.notes)
+    modalities = (stack.slices[0].modality,) * len(array)
+    return Volume(array=array, grid=stack.grid, notes=stack.notes, modalities=modalities)
 
 
 def _dtype(slices: Sequence[Slice]) -> np.dtype[Any]:

@@ -31,12 +31,17 @@ class Grid:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Volume:
-    """An array (channel, z, y, x) on a grid; `notes` say what the reader was allowed to mend or had to assume."""
+    """An array (channel, z, y, x) on a grid; `notes` say what the reader was allowed to mend or had to assume.
+
+    `modalities` are the DICOM tag Modality of each channel, such as "CT", "" for a channel whose file has none; () is
+    the same as none for all.
+    """
 
     array: Shaped[np.ndarray, "channel z y x"]
     grid: Grid
     channel_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    modalities: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse an array that does not fit its grid."""

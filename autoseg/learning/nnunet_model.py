@@ -41,7 +41,7 @@ from autoseg.learning.nnunet_folder import (
 from autoseg.learning.nnunet_weights import load_nnunet_weights
 from autoseg.learning.norm import to_fast_layout
 from planners.check import check_plan
-from planners.fingerprint import Fingerprint
+from planners.fingerprint import CasesFrom, Fingerprint
 from planners.nnunet_import import fingerprint_from_nnunet, plan_from_nnunet, resolved_configuration
 from planners.nnunet_known import REORIENTING_READERS, ordered_labels, refuse_unlike
 from planners.plan import Plan
@@ -208,7 +208,10 @@ def _planned(members: list[_Member], dataset: Mapping[str, Any], plans: Mapping[
         configurations[member.ours] = given
     labels = ordered_labels(dataset["labels"], dataset.get("regions_class_order"))
     name = str(plans.get("dataset_name", members[0].place.name))
-    fingerprint = fingerprint_from_nnunet(name, {**dataset, "labels": labels}, _fingerprint(members[0].place, plans))
+    measured = _fingerprint(members[0].place, plans)
+    cases_from: CasesFrom = "crops" if (members[0].place / FINGERPRINT).is_file() else "plan"
+    fingerprint = fingerprint_from_nnunet(name, {**dataset, "labels": labels}, measured)
+    fingerprint = replace(fingerprint, cases_from=cases_from)
     plan = plan_from_nnunet(fingerprint, {**plans, "configurations": configurations})
     axes = {member.ours: member.mirror_axes for member in members}
     made = tuple(

@@ -1,15 +1,17 @@
 """How an image differs from all that a model was trained on, in words and numbers."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Real
 
-from autoseg.datasets.modality import HIGHEST_HU, LOWEST_HU
-from autoseg.imaging.orientation import left_right_axis
+from autoseg.datasets.modality import HIGHEST_HU, LOWEST_HU, modality_by_name, modality_by_tag
+from autoseg.imaging.orientation import Orientation, left_right_axis, turn_to
 from autoseg.imaging.volume import Volume
 from autoseg.learning.model_files import LoadedModel
-from planners.fingerprint import CaseFingerprint, ChannelFingerprint
+from planners.fingerprint import CaseFingerprint, ChannelFingerprint, Fingerprint, Modality
 from planners.plan import Normalization
 
 _SPACING_MARGIN = 1.5  # spacing this many times beyond all training cases is outside what the model has seen
@@ -18,21 +20,78 @@ _THICK = 1.5  # slices this much thicker than the voxels in their plane are slic
 _OWN_SCALE = ("zscore", "rescale-0-1")  # normalizations that any scale of intensities survives
 
 
+_NAMES: dict[Modality, str] = {"ct": "CT", "mr": "MR", "pet": "PET", "xray": "X-ray", "rgb": "RGB"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """How an image lies in space, in the axes (z, y, x) that the network sees; `left_right_axis` as fingerprints."""
+
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    dimensions: Literal[2, 3]
+    left_right_axis: Literal[0, 1, 2] | None
+
+
 def unlike_training(model: LoadedModel, image: Volume) -> tuple[str, ...]:
-    """Return in words, with numbers, how an image (c, z, y, x) differs from all that the model was trained on."""
-    cases = model.fingerprint.cases
-    dimensions = image.grid.dimensions
+    """Return in words, with numbers, how an image (c, z, y, x) differs from all that the model was trained on.
+
+    Nothing is compared with what is not known of the training images.
+    """
+    place = _place(image, model.record.orientation)
+    found = list(_unlike_place(model.fingerprint, place))
+    schemes = model.plan.configuration(model.record.configuration).normalizations
+    tags = image.modalities or ("",) * len(image.array)
+    for tag, values, channel, normalization in zip(
+        tags, image.array, model.fingerprint.channels, schemes, strict=False
+    ):
+        other = _unlike_modality(tag, channel)
+        found += [other] if other else _unlike_intensities(values, channel, normalization)
+    return tuple(found)
+
+
+def _place(image: Volume, orientation: Orientation | None) -> _Place:
+    """Return how an image lies once it is turned as the model wants it."""
+    grid = image.grid
+    if orientation is None or grid.dimensions == 2:
+        return _Place(
+            shape=grid.shape,
+            spacing_mm=grid.spacing_mm,
+            dimensions=grid.dimensions,
+            left_right_axis=left_right_axis(grid),
+        )
+    turn = turn_to(orientation, grid)
+    z, y, x = (grid.shape[axis] for axis in turn.order)
+    return _Place(
+        shape=(z, y, x), spacing_mm=turn.spacing(grid.spacing_mm), dimensions=grid.dimensions, left_right_axis=2
+    )
+
+
+def _unlike_place(fingerprint: Fingerprint, place: _Place) -> Iterator[str]:
+    """Yield how an image lies otherwise in space than all training images, as far as they are known."""
+    cases, dimensions = fingerprint.cases, place.dimensions
     trained = sorted({case.dimensions for case in cases})
     if dimensions not in trained:
-        found = [f"a {dimensions}D image; the model was trained on {trained[0]}D images"]
-    else:
-        alike = [case for case in cases if case.dimensions == dimensions]
-        found = [*_unlike_order(alike, image), *_unlike_sides(alike, image)]
-        found += [*_unlike_spacing(alike, image), *_unlike_field(alike, image)]
-    schemes = model.plan.configuration(model.record.configuration).normalizations
-    for values, channel, normalization in zip(image.array, model.fingerprint.channels, schemes, strict=False):
-        found += _unlike_intensities(values, channel, normalization)
-    return tuple(found)
+        yield f"a {dimensions}D image; the model was trained on {trained[0]}D images"
+        return
+    if fingerprint.cases_from == "plan":
+        return
+    alike = [case for case in cases if case.dimensions == dimensions]
+    yield from _unlike_order(alike, place)
+    yield from _unlike_sides(alike, place)
+    yield from _unlike_spacing(alike, place)
+    whole = fingerprint.cases_from == "images" or fingerprint.median_relative_size_after_crop >= 1
+    yield from _unlike_field(alike, place, whole=whole)
+
+
+def _unlike_modality(tag: str, channel: ChannelFingerprint) -> str | None:
+    """Return a sentence where the DICOM tag Modality is another one than the model's, if both are known."""
+    here = modality_by_tag(tag)
+    known = channel.modality if channel.modality_known else modality_by_name(channel.name)
+    if here is None or known is None or here == known:
+        return None
+    shown = f"the DICOM tag Modality of channel {channel.name} is {tag} ({_NAMES.get(here, here)})"
+    return f"{shown}; the model was trained on {_NAMES.get(known, known)}"
 
 
 def _thick_axis(spacing_mm: tuple[float, float, float]) -> int | None:
@@ -41,38 +100,37 @@ def _thick_axis(spacing_mm: tuple[float, float, float]) -> int | None:
     return spacing_mm.index(largest) if largest > _THICK * second else None
 
 
-def _unlike_order(cases: list[CaseFingerprint], image: Volume) -> Iterator[str]:
+def _unlike_order(cases: list[CaseFingerprint], place: _Place) -> Iterator[str]:
     """Yield a sentence where slices lie along another axis than in every training image."""
-    here, known = _thick_axis(image.grid.spacing_mm), {_thick_axis(case.spacing_mm) for case in cases}
-    if image.grid.dimensions == 3 and here is not None and None not in known and here not in known:
+    here, known = _thick_axis(place.spacing_mm), {_thick_axis(case.spacing_mm) for case in cases}
+    if place.dimensions == 3 and here is not None and None not in known and here not in known:
         names = ", ".join("zyx"[axis] for axis in sorted(axis for axis in known if axis is not None))
-        yield (
-            f"slices of {image.grid.spacing_mm[here]:.3g} mm lie along {'zyx'[here]}; in training images along {names}"
-        )
+        yield (f"slices of {place.spacing_mm[here]:.3g} mm lie along {'zyx'[here]}; in training images along {names}")
 
 
-def _unlike_sides(cases: list[CaseFingerprint], image: Volume) -> Iterator[str]:
+def _unlike_sides(cases: list[CaseFingerprint], place: _Place) -> Iterator[str]:
     """Yield a sentence where the patient's left-right lies along another stored axis than in every training image."""
-    here, known = left_right_axis(image.grid), {case.left_right_axis for case in cases}
+    here, known = place.left_right_axis, {case.left_right_axis for case in cases}
     if here is not None and None not in known and here not in known:
         names = ", ".join("zyx"[axis] for axis in sorted(axis for axis in known if axis is not None))
         yield f"the patient's left-right lies along {'zyx'[here]} by its header; in training images along {names}"
 
 
-def _unlike_spacing(cases: list[CaseFingerprint], image: Volume) -> Iterator[str]:
-    for axis in range(3 - image.grid.dimensions, 3):
+def _unlike_spacing(cases: list[CaseFingerprint], place: _Place) -> Iterator[str]:
+    for axis in range(3 - place.dimensions, 3):
         known = [case.spacing_mm[axis] for case in cases]
-        low, high, here = min(known), max(known), image.grid.spacing_mm[axis]
+        low, high, here = min(known), max(known), place.spacing_mm[axis]
         if not low / _SPACING_MARGIN <= here <= high * _SPACING_MARGIN:
             name = "zyx"[axis]
             yield f"spacing {here:.3g} mm along {name}; training images had {low:.3g} to {high:.3g} mm"
 
 
-def _unlike_field(cases: list[CaseFingerprint], image: Volume) -> Iterator[str]:
-    for axis in range(3 - image.grid.dimensions, 3):
+def _unlike_field(cases: list[CaseFingerprint], place: _Place, *, whole: bool) -> Iterator[str]:
+    """Yield the axes along which an image covers less or more than all of them; more only where `whole` is known."""
+    for axis in range(3 - place.dimensions, 3):
         known = [case.spacing_mm[axis] * case.shape[axis] for case in cases]
-        low, high, here = min(known), max(known), image.grid.spacing_mm[axis] * image.grid.shape[axis]
-        if not low / _FIELD_MARGIN <= here <= high * _FIELD_MARGIN:
+        low, high, here = min(known), max(known), place.spacing_mm[axis] * place.shape[axis]
+        if here < low / _FIELD_MARGIN or (whole and here > high * _FIELD_MARGIN):
             name = "zyx"[axis]
             yield f"it covers {here:.4g} mm along {name}; training images covered {low:.4g} to {high:.4g} mm"
 

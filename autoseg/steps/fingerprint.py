@@ -15,7 +15,7 @@ from autoseg.core.records import read_record, write_record
 from autoseg.core.runtime import progress, run_parallel
 from autoseg.core.workspace import Workspace
 from autoseg.datasets.dataset import Case, Dataset
-from autoseg.datasets.modality import ChannelRange, air_range_hu, guess_modality
+from autoseg.datasets.modality import ChannelRange, air_range_hu, guess_modality, modality_by_name, modality_by_tag
 from autoseg.datasets.pooling import Sample, pool, take_sample, values_per_case
 from autoseg.datasets.read_case import read_case
 from autoseg.datasets.workers import bytes_on_disk, workers_for
@@ -44,6 +44,7 @@ class _Measured:
     case: CaseFingerprint
     samples: tuple[Sample | None, ...]
     ranges: tuple[ChannelRange, ...]
+    modalities: tuple[str, ...]
 
 
 def make_fingerprint(workspace: Workspace) -> Fingerprint:
@@ -124,6 +125,7 @@ def _measure(task: _Task) -> _Measured:
         case=case,
         samples=tuple(take_sample(channel[box.slices][foreground], task.keep) for channel in image.array),
         ranges=tuple(_range(channel) for channel in image.array),
+        modalities=image.modalities,
     )
 
 
@@ -163,10 +165,15 @@ def _channels(dataset: Dataset, measured: Sequence[_Measured]) -> Iterator[Chann
         file = files[min(index, len(files) - 1)]
         ranges = [m.ranges[index] for m in measured]
         modality, reason = guess_modality(name, ranges, file, measured[0].case.dimensions)
+        tags = {m.modalities[index] if m.modalities else "" for m in measured}
+        tag = tags.pop() if len(tags) == 1 else ""
+        if modality == "mr" and modality_by_name(name) is None and modality_by_tag(tag) in ("mr", "pet"):
+            modality, reason = modality_by_tag(tag) or modality, f"the DICOM tag Modality is {tag}"
         yield ChannelFingerprint(
             name=name,
             modality=modality,
             modality_reason=reason,
+            modality_known=modality == "ct" or modality in (modality_by_name(name), modality_by_tag(tag)),
             mean=pooled.mean if pooled else None,
             std=pooled.std if pooled else None,
             minimum=pooled.minimum if pooled else None,

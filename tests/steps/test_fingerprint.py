@@ -6,12 +6,17 @@ import pytest
 
 from autoseg.core.errors import AutosegError
 from autoseg.core.records import read_record, write_record
-from autoseg.core.workspace import open_workspace
-from autoseg.datasets.dataset import Dataset
+from autoseg.core.workspace import Workspace, open_workspace
+from autoseg.datasets.dataset import Case, Dataset
 from autoseg.datasets.options import Options
+from autoseg.imaging.read import read_image
+from autoseg.imaging.write import write_label
 from autoseg.steps.fingerprint import make_fingerprint
 from autoseg.steps.inspect import inspect
 from planners.fingerprint import Fingerprint, Label
+from tests.imaging.test_dicom import save as save_series
+from tests.imaging.test_dicom import series
+from tests.records import a_dataset
 
 
 def save(path, array, spacing_xyz):
@@ -63,6 +68,32 @@ def test_intensities_are_those_of_the_labelled_voxels_inside_the_crop(workspace)
     second_moment = np.mean([np.mean(values.astype(np.float64) ** 2) for values in inside])
     assert channel.std == pytest.approx(np.sqrt(second_moment - channel.mean**2), rel=1e-6)
     assert (channel.modality, channel.modality_reason[:2]) == ("mr", "3D")
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        (("MR", "MR"), ("mr", True, "the DICOM tag Modality is MR")),
+        (("PT", "PT"), ("pet", True, "the DICOM tag Modality is PT")),
+        (("MR", "OT"), ("mr", False, "taken as MR")),
+        (("OT", "OT"), ("mr", False, "taken as MR")),
+    ],
+)
+def test_the_modality_that_all_dicom_series_name_is_known(tmp_path, tags, expected):
+    folder = tmp_path / "data"
+    for name, tag in zip("ab", tags, strict=True):
+        slices = series()
+        for dataset in slices:
+            dataset.Modality = tag
+        image = read_image(save_series(folder / name, slices))
+        write_label(folder / f"{name}_label.nii.gz", np.ones(image.grid.shape, np.uint8), image)
+    cases = tuple(Case(name=n, images=(n,), references=(f"{n}_label.nii.gz",), group=n) for n in "ab")
+    opened = Workspace(tmp_path / "data.autoseg")
+    labels = (Label(name="all", values=(1,)),)
+    write_record(opened.dataset, a_dataset(folder, cases, labels, name="data", layout="test", channels=("image",)))
+    (channel,) = make_fingerprint(opened).channels
+    assert (channel.modality, channel.modality_known) == expected[:2]
+    assert channel.modality_reason.endswith(expected[2])
 
 
 def test_the_record_is_written_and_twice_the_same(workspace):
