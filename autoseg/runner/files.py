@@ -10,6 +10,7 @@ from autoseg.imaging.checks import refuse_non_finite
 from autoseg.imaging.geometry import MAX_CORNER_DISPLACEMENT_VOXELS, corner_displacement_voxels
 from autoseg.imaging.nifti import read_nifti
 from autoseg.imaging.nifti_write import write_nifti_label
+from autoseg.imaging.orientation import turn_to
 from autoseg.imaging.volume import Grid, Volume
 from autoseg.runner.model import ExportedModel
 
@@ -39,7 +40,12 @@ def predict_file(model: ExportedModel, inputs: Sequence[Path], output: Path) -> 
     if channels != len(names):
         what = f"{channels} channels where the model takes {len(names)} ({', '.join(names)})"
         raise AutosegError.at(inputs[0], what, "give one file per channel, in this order")
-    label_map = model.segmenter.segment(volume.array, volume.grid.spacing_mm)
+    array, spacing_mm, orientation = volume.array, volume.grid.spacing_mm, model.record.orientation
+    if orientation is None or volume.grid.dimensions == 2:
+        label_map = model.segmenter.segment(array, spacing_mm)
+    else:
+        turn = turn_to(orientation, volume.grid)
+        label_map = turn.undo(model.segmenter.segment(turn.apply(array), turn.spacing(spacing_mm)))
     write_nifti_label(output, label_map, volume.grid, inputs[0])
 
 

@@ -108,7 +108,8 @@ class ExportedModel:
         """Return the label map of an image.
 
         Args:
-            array: (z, y, x) or (channel, z, y, x); for 2D images (y, x) or (channel, y, x). Any real type.
+            array: (z, y, x) or (channel, z, y, x); for 2D images (y, x) or (channel, y, x). Any real type. Where the
+                record names an orientation, the array has it already.
             spacing_mm: distance of voxels along (z, y, x), or (y, x) for 2D images: its length says which.
 
         Returns:

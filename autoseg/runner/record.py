@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from autoseg.imaging.changes import Change
 from autoseg.imaging.nifti_write import DISCLAIMER
+from autoseg.imaging.orientation import Orientation
 from autoseg.imaging.resampling import ANISOTROPY, CUBIC, LINEAR, POLE, PREFILTER_REACH
 from autoseg.learning.windows import SIGMA_FRACTION, STEP_FRACTION
 
@@ -63,6 +64,7 @@ class RunnerRecord:
     `postprocessing` changes every label map, in this order. `preparation` is done to an image in this order.
     `calibration` are the temperatures of probabilities, one for all labels or one for each region: p^(1/T) over their
     sum (of one configuration softmax or sigmoid of logits / T). They change no label; None where none were fitted.
+    `orientation`: images are turned to it before all that, and label maps back; None where they stay as stored.
     """
 
     schema: ClassVar[str] = "autoseg.runner/1"
@@ -79,4 +81,5 @@ class RunnerRecord:
     resampling: Resampling = Resampling()
     windows: Windows = Windows()
     calibration: tuple[float, ...] | None = None
+    orientation: Orientation | None = None
     use: str = DISCLAIMER

@@ -43,7 +43,7 @@ python run.py INPUT.nii.gz OUTPUT.nii.gz{several}
 ```
 
 The label map has the grid and geometry of the input. From Python, with this folder on `sys.path`, or with autoseg
-installed (`from autoseg.runner import load`) and arrays in (z, y, x) order:
+installed (`from autoseg.runner import load`) and arrays in (z, y, x) order{turned}:
 
 ```python
 from {package}.runner import load
@@ -75,9 +75,6 @@ def export(model: Path, output: Path) -> RunnerRecord:
 
     """
     loaded = load_networks(model, torch.device("cpu"))
-    if loaded.record.orientation is not None:
-        what = f"it turns images to {loaded.record.orientation} first, which the runner does not"
-        raise AutosegError.at(model, what, "predict with autoseg itself")
     _make_room(output)
     networks = []
     for network in loaded.networks:
@@ -101,6 +98,7 @@ def export(model: Path, output: Path) -> RunnerRecord:
         ),
         postprocessing=loaded.record.postprocessing,
         calibration=load_trust(model, loaded).temperatures or None,
+        orientation=loaded.record.orientation,
     )
     for name, text in (*runner_files().items(), ("run.py", _RUN), ("requirements.txt", _REQUIREMENTS)):
         write_text(output / name, text)
@@ -137,6 +135,7 @@ def _onnx(loaded: LoadedModel, network: LoadedNetwork) -> bytes:
 
 def _readme(record: RunnerRecord, channels: tuple[str, ...]) -> str:
     several = f"   # several inputs, one per channel: {', '.join(channels)}" if len(channels) > 1 else ""
+    turned = "" if record.orientation is None else f", turned to {record.orientation}, as the files are by themselves"
     return _README.format(
         dataset=record.dataset,
         channels=f"NIfTI images with the channel{'s' if len(channels) > 1 else ''} {', '.join(channels)}",
@@ -144,5 +143,6 @@ def _readme(record: RunnerRecord, channels: tuple[str, ...]) -> str:
         version=record.version,
         use=record.use.capitalize(),
         several=several,
+        turned=turned,
         package=PACKAGE,
     )

@@ -1,6 +1,7 @@
 """An exported model makes the engine's label maps, where only NumPy, onnxruntime and nibabel are."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 
 from autoseg.core.errors import AutosegError
-from autoseg.core.records import read_record
+from autoseg.core.records import read_record, write_record
 from autoseg.imaging.changes import Change
+from autoseg.learning.model_files import load_model_record
 from autoseg.runner import load
 from autoseg.runner.command import main
 from autoseg.runner.record import RunnerRecord
@@ -206,6 +208,29 @@ class TestAlone:
         assert (expected == labels.T).mean() >= 0.9999
         assert main([str(exported / "out"), str(tmp_path / "case.nii.gz"), str(tmp_path / "same.nii.gz")]) == 0
         assert (tmp_path / "same.nii.gz").read_bytes() == (tmp_path / "labels.nii.gz").read_bytes()
+
+    def test_a_model_that_turns_images_labels_a_file_alike_however_it_is_stored(self, tmp_path, exported):
+        """One file upright and the same lying: what is turned back by hand equals the engine's labels."""
+        shutil.copytree(exported / "model", tmp_path / "model")
+        record = replace(load_model_record(tmp_path / "model"), orientation="RAS")
+        write_record(tmp_path / "model" / "model.json", record)
+        export(tmp_path / "model", tmp_path / "out")
+        assert "turned to RAS" in (tmp_path / "out" / "README.md").read_text()
+        image = phantom(channels=1, seed=6)
+        expected = torch_labels(exported / "model", image)
+        upright = nib.Nifti1Image(image[0].T, np.diag([SPACING_MM[2], SPACING_MM[1], SPACING_MM[0], 1.0]))
+        lying = upright.as_reoriented(nib.orientations.axcodes2ornt("PIL"))
+        for name, stored in (("upright", upright), ("lying", lying)):
+            nib.save(stored, tmp_path / f"{name}.nii.gz")
+            paths = [str(tmp_path / file) for file in ("out", f"{name}.nii.gz", f"{name}-labels.nii.gz")]
+            assert main(paths) == 0
+            written = nib.load(paths[-1])
+            assert written.shape == stored.shape
+            np.testing.assert_allclose(written.affine, stored.affine, atol=1e-5)
+            labels = np.asarray(nib.as_closest_canonical(written).dataobj).T
+            assert (labels == expected).mean() >= 0.9999
+        assert len(np.unique(expected)) > 1
+        assert load(tmp_path / "out").record.orientation == "RAS"
 
     def test_the_stand_in_for_shapes_is_the_array_itself(self):
         assert Float32[np.ndarray, "z y x"] is np.ndarray
