@@ -15,16 +15,18 @@ from autoseg.core.workspace import Workspace
 from autoseg.datasets.dataset import Case, Dataset, Folds
 from autoseg.datasets.read_case import CaseArrays, read_case
 from autoseg.imaging.scoring import score_case
-from autoseg.learning.inference import Segmenter
+from autoseg.learning.inference import LabelMap, Segmenter
 from autoseg.learning.machine import choose_device
 from autoseg.learning.model_files import LoadedModel, companions_written, load_networks, plan_inputs
-from autoseg.learning.presets import PRESETS, ready_model
+from autoseg.learning.presets import PRESETS, PresetName, ready_model
 from autoseg.learning.source import Tally
 from autoseg.predicting.records import PRESETS_NAME, MeasuredPreset, PresetsRecord
 from planners.fingerprint import Label
 
 MOST_CASES = 8
 """Enough to see a difference of presets, which is one of the same cases; more take their time."""
+
+_COMPARED_WITH: PresetName = "default"
 
 
 def measure_presets(
@@ -54,8 +56,9 @@ def measure_presets(
             break
         arrays = read_case(dataset, case)
         of_fold = replace(model, networks=tuple(n for n in model.networks if n.fold == fold))
+        found = {n: t.measure(ready_model(of_fold, n), arrays, model.plan.labels) for n, t in tables.items()}
         for name, table in tables.items():
-            table.measure(ready_model(of_fold, name), arrays, model.plan.labels)
+            table.compare(found[name], found[_COMPARED_WITH])
         measured_folds.add(fold)
         longest = max(longest, time.monotonic() - started)
     if not measured_folds:
@@ -82,9 +85,16 @@ class _Table:
         self._dice: list[float] = []
         self._networks = 0
         self._tally = Tally()
+        self._differing = 0
+        self._voxels = 0
 
-    def measure(self, segmenter: Segmenter, arrays: CaseArrays, labels: tuple[Label, ...]) -> None:
-        """Predict and score one case."""
+    def compare(self, found: LabelMap, default: LabelMap) -> None:
+        """Count the voxels of one case that have another label than with the default preset."""
+        self._differing += int(np.count_nonzero(found != default))
+        self._voxels += found.size
+
+    def measure(self, segmenter: Segmenter, arrays: CaseArrays, labels: tuple[Label, ...]) -> LabelMap:
+        """Predict and score one case; return its label map."""
         assert arrays.label is not None  # noqa: S101 (only cases with a reference are chosen)
         for predictor in segmenter.predictors:  # prepares the device, which is no part of a case
             predictor.pass_seconds(plan_inputs(segmenter.plan, predictor.configuration.name))
@@ -97,6 +107,7 @@ class _Table:
         defined = [score.dice for score in scores if score.dice is not None]
         if defined:
             self._dice.append(float(np.mean(defined)))
+        return found
 
     def result(self, preset: str, networks_used: int) -> MeasuredPreset:
         """Return the means over all cases."""
@@ -109,6 +120,7 @@ class _Table:
             networks_used=networks_used,
             windows=self._tally.windows,
             windows_skipped=self._tally.skipped,
+            differing=None if preset == _COMPARED_WITH else self._differing / self._voxels,
         )
 
 

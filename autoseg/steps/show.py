@@ -134,7 +134,7 @@ def _card(
         model=place,
         dataset=record.dataset,
         version=record.version,
-        n_cases=len(fingerprint.cases),
+        n_cases=fingerprint.n_training if fingerprint.cases_from == "plan" else len(fingerprint.cases),
         channels=plan.channels,
         modalities=tuple(channel.modality for channel in fingerprint.channels),
         labels=tuple(label.name for label in plan.labels if label.role == "foreground"),
@@ -188,10 +188,11 @@ def _preset_lines(card: ModelCard) -> Iterator[str]:
     for row in card.presets.presets:
         dice = "undefined" if row.mean_dice is None else f"{row.mean_dice:.4f}"
         seconds = row.seconds_per_case * row.networks_used / row.networks_measured
+        differing = "" if row.differing is None else f", {row.differing:.2%} of voxels unlike the default's"
         skipped = f", {row.windows_skipped / row.windows:.0%} of windows skipped" if row.windows_skipped else ""
         yield (
             f"preset         {row.preset}: {seconds:.3g} s a case on this {card.presets.device}, Dice {dice}"
-            f" ({row.cases} validation cases){skipped}"
+            f" ({row.cases} validation cases){differing}{skipped}"
         )
 
 

@@ -11,7 +11,9 @@ from autoseg.core.records import read_record, write_record
 from autoseg.core.workspace import Workspace
 from autoseg.datasets.dataset import Case, Fold, Folds
 from autoseg.learning.model_files import load_model_record
+from autoseg.learning.presets import FAST_STEP
 from autoseg.predicting.records import PresetsRecord
+from autoseg.steps import presets
 from autoseg.steps.presets import measure_presets
 from autoseg.steps.show import show
 from tests.records import a_dataset
@@ -56,6 +58,28 @@ def test_each_is_scored_on_the_held_out_cases_and_shown(workspace):
     text = show(workspace.root).text
     assert "preset         default: " in text
     assert f"Dice {(half + 1) / 2:.4f} (2 validation cases)" in text
+
+
+def test_the_share_of_voxels_in_which_labels_are_unlike_the_defaults_is_shown(workspace, monkeypatch):
+    """What is predicted is known by hand: fast labels 3 x 4 x 5 voxels of each of two cases otherwise."""
+    measure, wrong = presets._Table.measure, 3 * 4 * 5
+
+    def altered(table, segmenter, arrays, labels):
+        found = measure(table, segmenter, arrays, labels)
+        if segmenter.members[0].predictor.step == FAST_STEP:
+            found[1:4, 1:5, 1:6] = 1
+        return found
+
+    monkeypatch.setattr(presets._Table, "measure", altered)
+    record = measure_presets(workspace, "cpu")
+    assert record is not None
+    fast, default, best = record.presets
+    assert fast.differing == pytest.approx(wrong / (20 * 18 * 16))
+    assert (default.differing, best.differing) == (None, 0.0)
+    lines = {line.split()[1]: line for line in show(workspace.root).text.splitlines() if line.startswith("preset ")}
+    assert "(2 validation cases), 1.04% of voxels unlike the default's" in lines["fast:"]
+    assert "unlike" not in lines["default:"]
+    assert "0.00% of voxels unlike the default's" in lines["best:"]
 
 
 def test_no_case_is_begun_that_the_time_left_does_not_allow(workspace):
