@@ -6,6 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from autoseg.core.errors import EXIT_DONE, EXIT_FINDINGS
+from autoseg.options import parse_configurations
 from autoseg.talking import TALK, Talking, next_step, short, tell
 
 
@@ -23,17 +24,24 @@ def verify(place: Path, *, talk: Talking = TALK) -> int:
     return EXIT_FINDINGS if found.problems else EXIT_DONE
 
 
-def import_nnunet(source: Path, *, output: Annotated[Path, Parameter(alias="-o")], talk: Talking = TALK) -> int:
+def import_nnunet(
+    source: Path,
+    *,
+    output: Annotated[Path, Parameter(alias="-o")],
+    configurations: str = "auto",
+    talk: Talking = TALK,
+) -> int:
     """Turn a model that nnU-Net 2 trained into a model folder; `predict --model` takes nnU-Net's folder as it is, too.
 
     Args:
         source: nnU-Net's folder of a trained configuration or of a data set's results, or the zip that it exports.
         output: The model folder; it must not exist yet.
+        configurations: Which networks predict together: auto (nnU-Net's own choice), or names such as 2d,3d_fullres.
         talk: How to talk.
     """
     from autoseg.steps.import_nnunet import import_nnunet as run
 
-    record = run(source, output)
+    record = run(source, output, parse_configurations(configurations))
     tell(talk, record, f"{', '.join(record.predicting)}, {len(record.networks)} networks: {output}")
     return next_step(f"autoseg predict IMAGES --model {short(output)} --output DIR")
 

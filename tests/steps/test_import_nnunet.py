@@ -36,6 +36,21 @@ def test_an_imported_model_predicts_the_same_without_nnunets_folder(tmp_path: Pa
     assert [network.fold for network in load_model_record(tmp_path / "model").networks] == [0, 1]
 
 
+def test_the_configurations_that_are_named_are_imported(tmp_path: Path) -> None:
+    trained = (Trained(name=name, mirror_axes=None) for name in ("2d", "3d_lowres", "3d_fullres"))
+    results = write_theirs(tmp_path / "results", made_plan(), *trained)
+    words = ["import-nnunet", str(results), "--configurations", "2d,3d_lowres", "-q", "--output"]
+    assert cli.run([*words, str(tmp_path / "two")]) == 0
+    record = load_model_record(tmp_path / "two")
+    assert record.predicting == ("2d", "3d_lowres")
+    assert {network.configuration for network in record.networks} == {"2d", "3d_lowres"}
+    assert cli.run(["import-nnunet", str(results), "-q", "--output", str(tmp_path / "usual")]) == 0
+    assert load_model_record(tmp_path / "usual").predicting == ("3d_fullres",)
+    words[3] = "3d_huge"
+    assert cli.run([*words, str(tmp_path / "none")]) == 2
+    assert not (tmp_path / "none").exists()
+
+
 def test_nothing_is_written_over(tmp_path: Path) -> None:
     results = write_theirs(tmp_path / "results", made_plan(), Trained(name="2d", mirror_axes=None))
     (tmp_path / "model").mkdir()
