@@ -43,7 +43,11 @@ _GRAY_MODES = {
     "F": "float32",
 }
 _COLOUR_MODES = {"RGB", "RGBA"}
-_DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, OverflowError, MemoryError, struct.error, zlib.error)
+_DECODER_ERRORS = (
+    *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError),
+    *(RuntimeError, AssertionError, MemoryError, struct.error, zlib.error),
+)
+"""What Pillow raises for damaged files."""
 _OPAQUE = {"uint8": 255, "uint16": 65535}
 
 
@@ -169,6 +173,8 @@ def _opened(path: Path) -> "Iterator[Image]":
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path, formats=_formats(path)) as image:
                 yield image
+    except AutosegError:
+        raise
     except Image.DecompressionBombError as error:
         raise AutosegError.at(path, "has more than 178 million pixels", "cut it into tiles") from error
     except _DECODER_ERRORS as error:

@@ -136,10 +136,11 @@ def _opened(path: Path) -> Iterator[_Stack]:
         try:
             tif = TiffFile(handle, _multifile=False)  # else it opens the files that OME's XML names, wherever they are
             _refuse_parts(path, tif.ome_metadata or "")
-            series = list(tif.series)
+            yield _layout(path, tif, list(tif.series))  # tags are read when they are asked for
+        except AutosegError:
+            raise
         except _DECODER_ERRORS as error:
             raise AutosegError.at(path, f"cannot be read ({error})", _MEND) from error
-        yield _layout(path, tif, series)
 
 
 def _refuse_parts(path: Path, ome_xml: str) -> None:

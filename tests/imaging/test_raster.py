@@ -387,3 +387,29 @@ def test_a_small_tiff_that_promises_a_million_strips_is_refused_and_not_read_as_
         assert len(tif.pages.first.dataoffsets) == 1
     with pytest.raises(AutosegError, match="page 0 has 1 of its 1000000 strips or tiles; copy"):
         read_image(path)
+
+
+def test_a_gif_that_breaks_off_in_its_second_frame_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "two.gif"
+    frames = [Image.fromarray(np.full((6, 5), value, np.uint8)) for value in (0, 200)]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    whole = path.read_bytes()
+    second = whole.rindex(b"\x2c")  # the frame's separator; position, size and flags follow, then its colours
+    for end in range(second + 1, len(whole)):
+        path.write_bytes(whole[:end])
+        with pytest.raises(AutosegError, match=r"cannot be read|is an animation"):
+            read_image(path)
+
+
+def test_a_tiff_whose_kind_of_pixels_is_stored_as_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "odd.tif"
+    tifffile.imwrite(path, np.arange(30, dtype=np.uint8).reshape(6, 5), photometric="minisblack")
+    with tifffile.TiffFile(path) as tif:
+        place = tif.pages.first.tags["PhotometricInterpretation"].offset
+    data = bytearray(path.read_bytes())
+    data[place + 2 : place + 4] = struct.pack("<H", 1)  # BYTE, which is read as bytes
+    path.write_bytes(data)
+    with pytest.raises(AutosegError, match="cannot be read"):
+        read_image(path)
+    with pytest.raises(AutosegError, match="cannot be read"):
+        read_header(path)
