@@ -153,7 +153,7 @@ def load_placed_label(path: Path, grid: Grid, options: ReadOptions = STRICT, ima
     if is_structure(path):
         return PlacedLabel(array=read_structure(path, grid, _mended(image, options)), grid=grid)
     volume = read_label(path, options)
-    if _says_no_place(path, volume.grid) and volume.grid.shape == grid.shape:
+    if says_no_place(path, volume.grid) and volume.grid.shape == grid.shape:
         return PlacedLabel(array=volume.array[0], grid=grid)
     if grid.dimensions == 3:
         volume = oriented_like(volume, grid)
@@ -162,7 +162,7 @@ def load_placed_label(path: Path, grid: Grid, options: ReadOptions = STRICT, ima
     return PlacedLabel(array=label, grid=volume.grid)
 
 
-def _says_no_place(path: Path, grid: Grid) -> bool:
+def says_no_place(path: Path, grid: Grid) -> bool:
     """Tell whether a file is of a kind that knows no millimetres, and none are stated beside it."""
     family = IMAGE_ENDINGS.get(ending_of(path))
     return family in ("raster", "tiff") and grid == pixel_grid(path, grid.shape)

@@ -48,6 +48,7 @@ from autoseg.predicting.observing import (
 )
 from autoseg.predicting.output import Destination, Format, write_label_map, write_measurements
 from autoseg.predicting.peaks import PeakMemory
+from autoseg.predicting.pixel_size import with_pixel_size
 from autoseg.predicting.records import TRAINING_IMAGE, CasePrediction, FailedCase
 
 _GIB = 1 << 30
@@ -186,6 +187,7 @@ def read_case(job: Job, case: InputCase, needed_bytes: int) -> Ready | CasePredi
         if len(image.array) != len(names):
             what = f"{len(image.array)} channels where the model takes {len(names)} ({', '.join(names)})"
             raise AutosegError.at(case.images[0], what, "give one file per channel, named _0000, _0001, ...")
+        image = with_pixel_size(image, case.images[0], None if job.model is None else job.model.fingerprint)
         seen_before = bool(job.trained_on) and content_digest(image.array) in job.trained_on
         unlike = () if job.model is None else unlike_training(job.model, image)
         unlike = (*unlike, *([TRAINING_IMAGE] if seen_before else []))

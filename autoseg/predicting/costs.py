@@ -10,6 +10,7 @@ import numpy as np
 from autoseg.core.errors import AutosegError
 from autoseg.core.runtime import free_memory_bytes
 from autoseg.datasets.inputs import InputCase
+from autoseg.datasets.load import says_no_place
 from autoseg.imaging.read import read_header
 from autoseg.imaging.resampling import new_shape
 from autoseg.imaging.volume import Volume
@@ -119,13 +120,14 @@ def _configurations(segmenter: Segmenter) -> list[Configuration]:
 
 
 def _native(image: Path) -> tuple[float, tuple[int, ...], tuple[float, ...]]:
-    """Return bytes, shape and spacing of the array of an image; of a DICOM series () for its spacing."""
+    """Return bytes, shape and spacing of the array of an image; () for the spacing of a DICOM series or a picture."""
     if image.is_dir():
         size = _DICOM_EXPANSION * sum(file.stat().st_size for file in image.rglob("*") if file.is_file())
         return size, (1, 1, size // 2), ()
     header = read_header(image)
     item_bytes = np.dtype(header.dtype).itemsize
-    return item_bytes * header.channels * math.prod(header.grid.shape), header.grid.shape, header.grid.spacing_mm
+    spacing_mm = () if says_no_place(image, header.grid) else header.grid.spacing_mm
+    return item_bytes * header.channels * math.prod(header.grid.shape), header.grid.shape, spacing_mm
 
 
 def _network_voxels(shape: Sequence[int], spacing_mm: Sequence[float], plan: Plan, configuration: Configuration) -> int:
