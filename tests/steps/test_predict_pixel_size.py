@@ -47,10 +47,8 @@ def predicted(place: Path, **inputs: str) -> tuple[CasePrediction, np.ndarray]:
 def test_a_picture_without_the_size_of_its_pixels_is_taken_for_one_like_the_training_images(tmp_path: Path) -> None:
     case, label_map = predicted(tmp_path / "bare")
     said = [warning for warning in case.warnings if "size of its pixels" in warning]
-    assert said == [
-        "tells no size of its pixels: taken for 0.0001 x 0.0001 mm as in the training images"
-        " (PixelSize beside it tells)"
-    ]
+    taken = "tells no size of its pixels: taken for 0.0001 x 0.0001 mm as in the training images"
+    assert said == [f"{taken} (PixelSize beside it tells)"]
     size = json.dumps({"PixelSize": [0.1, 0.1], "PixelSizeUnits": "um"})
     told, same = predicted(tmp_path / "told", json=size)
     assert not [warning for warning in told.warnings if "pixels" in warning or "spacing" in warning]
