@@ -296,3 +296,26 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def tell_kernel(path: Path, text: str) -> None:
+    """Write to a file under /proc, which is no file on a disk: there is nothing to keep whole.
+
+    Raises:
+        OSError: the kernel does not take it, or it is not under /proc.
+
+    """
+    if path.parts[:2] != ("/", "proc"):
+        raise OSError(errno.EPERM, "not under /proc", str(path))
+    with path.open("w", encoding="ascii") as handle:
+        handle.write(text)
+
+
+def tell_kernel(place: Path, word: str) -> None:
+    """Write a word where the kernel takes commands, below /proc: nothing is stored, so nothing can be incomplete.
+
+    Raises:
+        OSError: it takes none from this process.
+
+    """
+    place.write_text(word, encoding="ascii")

@@ -15,6 +15,7 @@ import threading
 from pathlib import Path
 from weakref import WeakSet
 
+from autoseg.core.files import tell_kernel
 from autoseg.predicting.records import Extent
 
 _STATUS = Path("/proc/self/status")
@@ -106,7 +107,7 @@ def _reset_mark() -> bool:
     if mark - held <= _CLOSE_BYTES:
         return True
     try:
-        _RESETTING.write_text(_RESET_MARK, encoding="ascii")
+        tell_kernel(_RESETTING, _RESET_MARK)
     except OSError:  # a system that mounts /proc to be read alone
         return False
     return True

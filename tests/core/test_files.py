@@ -15,6 +15,7 @@ from autoseg.core.files import (
     file_name,
     locked,
     sweep_temporaries,
+    tell_kernel,
     write_atomically,
     write_bytes,
     write_text,
@@ -187,3 +188,9 @@ def test_a_long_name_is_cut_and_told_apart(tmp_path):
     assert first.endswith(".nii.gz")
     write_bytes(tmp_path / first, b"x")
     assert len((tmp_path / first).name.encode()) in {254, 255}
+
+
+def test_what_is_told_to_the_kernel_goes_nowhere_else(tmp_path):
+    with pytest.raises(OSError, match="not under /proc"):
+        tell_kernel(tmp_path / "clear_refs", "5")
+    assert not list(tmp_path.iterdir())
