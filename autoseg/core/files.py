@@ -309,13 +309,3 @@ def tell_kernel(path: Path, text: str) -> None:
         raise OSError(errno.EPERM, "not under /proc", str(path))
     with path.open("w", encoding="ascii") as handle:
         handle.write(text)
-
-
-def tell_kernel(place: Path, word: str) -> None:
-    """Write a word where the kernel takes commands, below /proc: nothing is stored, so nothing can be incomplete.
-
-    Raises:
-        OSError: it takes none from this process.
-
-    """
-    place.write_text(word, encoding="ascii")
