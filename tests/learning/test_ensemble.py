@@ -161,7 +161,7 @@ def test_a_band_gives_up_its_logits_before_the_next_one_takes_memory(monkeypatch
             alive.append(weakref.ref(self._ring))
 
     monkeypatch.setattr("autoseg.learning.sliding_window.Slab", Watched)
-    monkeypatch.setattr(Ensemble, "_band_count", lambda *_, **__: 3)
+    monkeypatch.setattr(Ensemble, "band_count", lambda *_, **__: 3)
     coarse, _ = both_grids()
     Ensemble(members=members()[:1]).labels(inputs((coarse,)))
     assert len(alive) == 3
