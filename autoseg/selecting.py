@@ -78,6 +78,10 @@ def _finish(job: Job, choice: Choice, folds: Sequence[int], rest: tuple[float | 
     for each in found or ():
         if each.change is not None:
             say(f"postprocessing of {each.label}: {each.change}, {each.choice.because}")
+        if each.fill is not None and each.filling is not None:
+            say(f"postprocessing of {each.label}: {each.fill}, {each.filling.because}")
+        if each.filling is None:
+            left_out = [*left_out, f"filling holes of {each.label}"]
     selection = Selection(
         folds=tuple(folds),
         configurations=tuple(choice.chosen.split(JOINED)),
@@ -87,9 +91,8 @@ def _finish(job: Job, choice: Choice, folds: Sequence[int], rest: tuple[float | 
     )
     write_record(workspace.selection, selection)
     write_model(workspace, selection.configurations[0])
-    changes = [each.change for each in selection.postprocessing if each.change is not None]
     with locked(workspace.lock("model")):
-        choose_prediction(workspace.model, selection.configurations, changes)
+        choose_prediction(workspace.model, selection.configurations, selection.changes)
         judged = judge(workspace, choice.chosen, folds)
     for line in words(judged):
         say(line)

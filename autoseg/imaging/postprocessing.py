@@ -70,7 +70,7 @@ def measure_parts(
 
 
 def changes_to_try(parts: Sequence[Parts], values: tuple[int, ...]) -> tuple[Change, ...]:
-    """Return the changes worth a trial for a structure: thresholds are volumes that parts of references have.
+    """Return the removals worth a trial for a structure: thresholds are volumes that parts of references have.
 
     The least that any reference has, and their 5th and 25th percentile: smaller parts of a prediction may be noise.
     """
@@ -79,7 +79,6 @@ def changes_to_try(parts: Sequence[Parts], values: tuple[int, ...]) -> tuple[Cha
     )
     limits = sorted({float(np.percentile(volumes, share)) for share in (0, 5, 25)}) if len(volumes) else []
     return (
-        Change(kind="fill-holes", values=values),
         *(Change(kind="remove-small", values=values, minimum_mm3=limit) for limit in limits),
         Change(kind="keep-largest", values=values),
     )

@@ -9,11 +9,17 @@ from autoseg.imaging.changes import Change
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelPostprocessing:
-    """What was tried on one structure, and what was chosen; `change` is None where it stays as it is."""
+    """What was tried on one structure, and what was chosen: first which parts go (`change`), then `fill` of holes.
+
+    None: not done. `filling` is the evidence for `fill`; None where there was no time for it, and in older records,
+    whose `change` may itself be the filling of holes.
+    """
 
     label: str
     choice: Choice
     change: Change | None
+    filling: Choice | None = None
+    fill: Change | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,3 +36,9 @@ class Selection:
     choice: Choice
     postprocessing: tuple[LabelPostprocessing, ...]
     left_out: tuple[str, ...]
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """What is done to every label map, in this order: parts go from all structures, then holes are filled."""
+        found = (*(each.change for each in self.postprocessing), *(each.fill for each in self.postprocessing))
+        return tuple(change for change in found if change is not None)

@@ -30,7 +30,10 @@ def selection_section(material: Material) -> str:
 
 
 def _postprocessing(each: LabelPostprocessing) -> str:
-    return subsection(f"Postprocessing of {each.label}", paragraph(_sentence(each.choice)), _candidates(each.choice))
+    parts = [paragraph(_sentence(each.choice)), _candidates(each.choice)]
+    if each.filling is not None:
+        parts += [paragraph(f"Then, of holes. {_sentence(each.filling)}"), _candidates(each.filling)]
+    return subsection(f"Postprocessing of {each.label}", *parts)
 
 
 def _sentence(choice: Choice) -> str:

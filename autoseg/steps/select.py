@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from autoseg.core.selection import JOINED, Candidate, Choice, choose_simplest
 from autoseg.core.workspace import Workspace
 from autoseg.datasets.dataset import Case, Dataset
 from autoseg.datasets.read_case import read_reference
+from autoseg.imaging.changes import Change, apply_change
 from autoseg.imaging.postprocessing import Parts, changes_to_try, measure_parts
 from autoseg.imaging.read import read_header, read_label
 from autoseg.imaging.selection import LabelPostprocessing
@@ -71,50 +72,94 @@ def choose_postprocessing(
 ) -> tuple[LabelPostprocessing, ...] | None:
     """Return what to do to each structure that candidate `name` predicts; None when the time did not suffice.
 
-    Structures that overlap are left as they are: a label map cannot hold them. `until` is a time of time.monotonic.
+    Greedy, in the order in which it is done: which parts of each structure go, then, in label maps without those parts,
+    whether holes are filled. Without time for the second, no holes are filled.
+    Regions and structures that overlap are left as they are. `until` is a time of time.monotonic.
 
     Raises:
         AutosegError: a prediction or a reference can no longer be read.
 
     """
-    dataset, plan = read_record(workspace.dataset, Dataset), read_plan(workspace.plan)
+    plan = read_plan(workspace.plan)
     if plan.target != "labels":
         return ()
-    labels = [label for label in plan.labels if label.role == "foreground"]
+    labels = tuple(label for label in plan.labels if label.role == "foreground")
     ignored = tuple(value for label in plan.labels if label.role == "ignore" for value in label.values)
-    parts: list[tuple[Parts, ...]] = []
-    patients: list[str] = []
-    for fold in folds:
-        scores = read_record(workspace.validation(name, fold) / "scores.json", Scores)
-        known = {case.name: case for case in dataset.cases}
-        for scored in scores.cases:
-            if until is not None and time.monotonic() > until:
-                return None
-            if scored.prediction is not None and scored.case in known:
-                prediction = workspace.validation(name, fold) / Path(scored.prediction).name
-                parts.append(_parts_of(dataset, known[scored.case], prediction, labels, ignored))
-                patients.append(scored.patient)
+    task = _Task(dataset=read_record(workspace.dataset, Dataset), labels=labels, ignored=ignored)
+    scored = _predicted(workspace, name, folds, task.dataset)
+    patients = [patient for _, _, patient in scored]
+    parts = _measured(task, scored, (), until)
+    if parts is None:
+        return None
+    removals = [
+        _choose(label.name, changes_to_try(own, (label.values[0],)), own, patients)
+        for label, own in zip(labels, parts, strict=True)
+    ]
+    removed = tuple(found.change for found in removals if found.change is not None)
+    after = _measured(task, scored, removed, until) if removed else parts
+    if after is None:
+        return tuple(removals)
+    filled = [
+        _choose(label.name, (Change(kind="fill-holes", values=(label.values[0],)),), own, patients)
+        for label, own in zip(labels, after, strict=True)
+    ]
     return tuple(
-        _choose_change(label, [case[position] for case in parts], patients) for position, label in enumerate(labels)
+        replace(removal, filling=fill.choice, fill=fill.change) for removal, fill in zip(removals, filled, strict=True)
     )
 
 
-def _parts_of(
-    dataset: Dataset, case: Case, prediction: Path, labels: Sequence[Label], ignored: tuple[int, ...]
-) -> tuple[Parts, ...]:
-    grid = read_header(Path(dataset.folder) / case.images[0], dataset.reading).grid
-    reference = read_reference(dataset, case, grid)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Task:
+    """The structures to look at, and the values of references whose voxels count for nothing."""
+
+    dataset: Dataset
+    labels: tuple[Label, ...]
+    ignored: tuple[int, ...]
+
+
+def _predicted(workspace: Workspace, name: str, folds: Sequence[int], dataset: Dataset) -> list[tuple[Case, Path, str]]:
+    """Return each predicted case of the folds, its label map and its patient."""
+    known = {case.name: case for case in dataset.cases}
+    return [
+        (known[scored.case], workspace.validation(name, fold) / Path(scored.prediction).name, scored.patient)
+        for fold in folds
+        for scored in read_record(workspace.validation(name, fold) / "scores.json", Scores).cases
+        if scored.prediction is not None and scored.case in known
+    ]
+
+
+def _measured(
+    task: _Task, scored: Sequence[tuple[Case, Path, str]], changes: Sequence[Change], until: float | None
+) -> list[list[Parts]] | None:
+    """Return the parts (label, case) in label maps after `changes`; None when the time did not suffice."""
+    found: list[list[Parts]] = [[] for _ in task.labels]
+    for case, prediction, _ in scored:
+        if until is not None and time.monotonic() > until:
+            return None
+        for own, part in zip(found, _parts_of(task, case, prediction, changes), strict=True):
+            own.append(part)
+    return found
+
+
+def _parts_of(task: _Task, case: Case, prediction: Path, changes: Sequence[Change]) -> tuple[Parts, ...]:
+    grid = read_header(Path(task.dataset.folder) / case.images[0], task.dataset.reading).grid
+    reference = read_reference(task.dataset, case, grid)
     predicted = read_label(prediction).array[0]
-    if ignored:
-        predicted = np.where(np.isin(reference, ignored), 0, predicted)
     voxel_mm3 = float(np.prod(grid.spacing_mm))
+    for change in changes:
+        predicted = apply_change(predicted, change, voxel_mm3)
+    if task.ignored:
+        predicted = np.where(np.isin(reference, task.ignored), 0, predicted)
     return tuple(
-        measure_parts(predicted, np.isin(reference, label.values), (label.values[0],), voxel_mm3) for label in labels
+        measure_parts(predicted, np.isin(reference, label.values), (label.values[0],), voxel_mm3)
+        for label in task.labels
     )
 
 
-def _choose_change(label: Label, parts: Sequence[Parts], patients: Sequence[str]) -> LabelPostprocessing:
-    changes = changes_to_try(parts, (label.values[0],))
+def _choose(
+    label: str, changes: Sequence[Change], parts: Sequence[Parts], patients: Sequence[str]
+) -> LabelPostprocessing:
+    """Return the choice between `changes` of one structure and none."""
     tried = [(AS_IT_IS, 0, None), *((str(change), 1, change) for change in changes)]
     candidates = [
         Candidate(name=words, cost=cost, scores=tuple((part.dice(change),) for part in parts))
@@ -122,4 +167,4 @@ def _choose_change(label: Label, parts: Sequence[Parts], patients: Sequence[str]
     ]
     choice = choose_simplest(candidates, patients)
     change = next(change for words, _, change in tried if words == choice.chosen)
-    return LabelPostprocessing(label=label.name, choice=choice, change=change)
+    return LabelPostprocessing(label=label, choice=choice, change=change)

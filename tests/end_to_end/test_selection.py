@@ -28,7 +28,7 @@ def test_configurations_and_their_ensemble_are_compared_on_all_unseen_cases(tmp_
     assert result["configuration"] == "+".join(selection.configurations)
     model = load_model_record(workspace.model)
     assert model.predicting == selection.configurations
-    assert list(model.postprocessing) == [each.change for each in selection.postprocessing if each.change is not None]
+    assert model.postprocessing == selection.changes
     assert "What predicts" in workspace.report.read_text(encoding="utf-8")
     output = tmp_path / "out"
     both = ["--configurations", "3d_fullres,2d"]

@@ -75,7 +75,8 @@ def test_stray_parts_are_removed_where_that_helps_every_time(workspace):
     assert first.change.values == (1,)
     tried = {each.name: each.mean for each in first.choice.candidates}
     assert tried[AS_IT_IS] < tried["largest part"]
-    assert tried["holes filled"] == tried[AS_IT_IS]
+    assert first.filling is not None
+    assert (first.fill, first.filling.chosen) == (None, AS_IT_IS)  # there are none
     assert (second.change, second.choice.chosen) == (None, AS_IT_IS)  # on neither side: no case says anything
 
 
@@ -102,6 +103,30 @@ def test_specks_where_nothing_should_be_are_removed(tmp_path):
     assert {each.name: each.mean for each in lesions.choice.candidates}[AS_IT_IS] == pytest.approx(0.5)
     assert (lesions.choice.n_cases, lesions.choice.n_left_out) == (20, 0)
     assert (absent.change, absent.choice.n_cases, absent.choice.n_left_out) == (None, 0, 20)
+
+
+def test_stray_parts_go_and_then_holes_are_filled_even_where_a_stray_part_lies_in_one(workspace):
+    for index, name in enumerate(NAMES):
+        hollow = liver(stray=4)
+        hollow[4:7, 6:10, 5:9] = 0
+        hollow[5, 7 + index % 2, 7] = 1  # a stray part in the hole, which is filled when that is gone
+        save(workspace.validation("3d_fullres", index // 3) / f"{name}.nii.gz", hollow)
+    for fold in (0, 1):
+        score_validation(workspace, "3d_fullres", fold)
+    first, second = choose_postprocessing(workspace, "3d_fullres", [0, 1], None)
+    assert first.change is not None
+    assert first.fill == Change(kind="fill-holes", values=(1,))
+    assert {each.name: each.mean for each in first.filling.candidates}["holes filled"] == pytest.approx(1.0)
+    selection = Selection(
+        folds=(0, 1),
+        configurations=("3d_fullres",),
+        choice=choose_configurations(workspace, ["3d_fullres"], [0, 1]),
+        postprocessing=(second, first),
+        left_out=(),
+    )
+    assert [change.kind for change in selection.changes] == [first.change.kind, "fill-holes"]
+    write_record(workspace.selection, selection)
+    assert "Then, of holes. Chosen: holes filled" in selection_section(gather(workspace))
 
 
 def test_without_time_nothing_is_chosen(workspace):
