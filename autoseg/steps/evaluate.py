@@ -191,11 +191,22 @@ def _task(references: Path, predictions: Sequence[Source], given: tuple[Label, .
 
 
 def _with_patients(task: _Task, references: Path, groups: str | None) -> _Task:
-    """Take each case's patient from the list, where there is one, and note who counts as a patient."""
+    """Take each case's patient from the list, where there is one, and note who counts as a patient.
+
+    Slices of a stack that the dataset tells count as one patient, unless it or the list tells patients of them.
+    """
     folder = references if references.is_dir() else references.parent
-    patients = patients_of({pair.name: pair.patient for pair in task.pairs}, groups, folder)
+    stacks = task.dataset.stacks if task.dataset else ()
+    stack_of = {name: stack[0] for stack in stacks for name in stack}
+    known = {
+        pair.name: stack_of.get(pair.name, pair.name) if pair.patient == pair.name else pair.patient
+        for pair in task.pairs
+    }
+    patients = patients_of(known, groups, folder)
+    slices = sum(name in stack_of and patients.of[name] == stack_of[name] for name in known)
+    of_stacks = f"{slices} files are slices of a stack, which counts as one patient" if slices > 1 else ""
     pairs = tuple(replace(pair, patient=patients.of[pair.name]) for pair in task.pairs)
-    return replace(task, pairs=pairs, notes=(*task.notes, *filter(None, [patients.note])))
+    return replace(task, pairs=pairs, notes=(*task.notes, *filter(None, [patients.note, of_stacks])))
 
 
 def _paired_sources(references: Sequence[Source], predictions: Sequence[Source]) -> tuple[_Pair, ...]:

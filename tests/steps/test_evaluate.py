@@ -20,6 +20,7 @@ from autoseg.steps import evaluate as evaluating
 from autoseg.steps.evaluate import evaluate, score_validation
 from planners.fingerprint import Label
 from planners.plan import Plan
+from tests.records import a_dataset
 
 SHAPE = (6, 5, 4)
 AFFINE = np.diag([2.0, 2.0, 5.0, 1.0])
@@ -204,6 +205,29 @@ def test_a_list_says_which_files_are_of_one_patient(folders: tuple[Path, Path], 
 
 
 # ------------------------------------------------------------------------------------------------- with a dataset
+def test_slices_of_one_stack_count_as_one_patient_unless_a_list_says_otherwise(tmp_path: Path) -> None:
+    names = ("slice_a", "slice_b", "slice_c", "apart")
+    for name in names:
+        save(tmp_path / "data" / f"{name}.nii.gz", cube(0))
+        save(tmp_path / "data" / f"{name}_seg.nii.gz", cube(0))
+        save(tmp_path / "p" / f"{name}.nii.gz", cube(0))
+    cases = [Case(name=n, images=(f"{n}.nii.gz",), references=(f"{n}_seg.nii.gz",), group=n) for n in names]
+    workspace = Workspace(tmp_path / "w.autoseg")
+    dataset = a_dataset(tmp_path / "data", cases, [Label(name="x", values=(1,))], stacks=(names[:3],))
+    write_record(workspace.dataset, dataset)
+    scores = evaluate(tmp_path / "p", workspace.root)
+    assert {case.case: case.patient for case in scores.cases} == dict.fromkeys(names[:3], "slice_a") | {
+        "apart": "apart"
+    }
+    assert scores.notes[0] == "4 files of 2 patients, told by the dataset or their names"
+    assert scores.notes[1] == "3 files are slices of a stack, which counts as one patient"
+    table = tmp_path / "groups.csv"
+    table.write_text("case,group\nslice_a,Ann\nslice_b,Bob\nslice_c,Cid\n")
+    told = evaluate(tmp_path / "p", workspace.root, options=EvaluateOptions(groups=str(table)))
+    assert sorted(case.patient for case in told.cases) == ["Ann", "Bob", "Cid", "apart"]
+    assert not any("slices of a stack" in note for note in told.notes)
+
+
 def workspace_of_masks(tmp_path: Path) -> Workspace:
     """Two cases of one patient and one of another; masks are 0/255 in the files, label 1 in the dataset."""
     folder = tmp_path / "data"
