@@ -17,6 +17,11 @@ _EXPLAINED = (
     " was learned from. It is no replacement for looking."
 )
 
+_ALONE = (
+    "One network predicted each of the cases it was learned from, so how far networks disagree is no sign here, also"
+    " where several folds predict together."
+)
+
 
 def quality_section(material: Material) -> str:
     """Show for each structure whether Dice can be foreseen, from what, and how well."""
@@ -28,6 +33,7 @@ def quality_section(material: Material) -> str:
         "quality",
         "Quality of new cases",
         paragraph(_EXPLAINED),
+        paragraph(_ALONE) if len(found.configurations) == 1 else "",
         table(("structure", "cases", "what is known", "interval covers", "median width"), rows),
         *(paragraph(_sentence(each)) for each in found.structures[:_DRAWN] if each.foreseen),
         _scatter(found.structures),

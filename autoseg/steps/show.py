@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from autoseg.core.calibration import CALIBRATION_NAME, Calibration
 from autoseg.core.errors import AutosegError
 from autoseg.core.plans import read_plan
+from autoseg.core.quality import QUALITY_NAME, Quality
 from autoseg.core.records import read_record
 from autoseg.predicting.presets import known_presets
 from autoseg.predicting.records import PresetsRecord
@@ -41,7 +43,7 @@ class ModelCard:
     """A model at a glance: what it was trained on, what it takes, what it gives.
 
     `ensemble` are the configurations that predict together, where they are several. `presets` is None where they were
-    not measured with these networks.
+    not measured with these networks. `judged` says what temperatures and the quality estimate were learned from.
     """
 
     schema: ClassVar[str] = "autoseg.card/1"
@@ -60,6 +62,7 @@ class ModelCard:
     ensemble: tuple[str, ...] = ()
     presets: PresetsRecord | None = None
     use: str = RESEARCH_USE
+    judged: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +105,7 @@ def model_card(place: Path) -> ModelCard:
     plan = read_plan(folder / PLAN_NAME)
     fingerprint = read_record(folder / FINGERPRINT_NAME, Fingerprint)
     presets = known_presets(folder, record.predicting, [network.sha256 for network in record.networks])
-    return _card(str(folder), record, (plan, fingerprint), presets)
+    return replace(_card(str(folder), record, (plan, fingerprint), presets), judged=tuple(_judged(folder)))
 
 
 def nnunet_card(place: Path) -> ModelCard:
@@ -117,6 +120,21 @@ def nnunet_card(place: Path) -> ModelCard:
     opened = open_nnunet(place)
     record = replace(opened.record, version=f"{opened.record.version} (a model of nnU-Net's)")
     return _card(str(place), record, (opened.plan, opened.fingerprint), None)
+
+
+def _judged(folder: Path) -> Iterator[str]:
+    """Say what the temperatures and the quality estimate beside a model were learned from, where they are there."""
+    calibration, quality = folder / CALIBRATION_NAME, folder / QUALITY_NAME
+    if calibration.is_file():
+        fitted = read_record(calibration, Calibration)
+        for each in fitted.temperatures:
+            of = f" of {each.of}" if each.of else ""
+            value = f"{each.temperature:.4g}" if each.temperature is not None else f"not fitted: {each.because}"
+            yield f"temperature    {value}{of}, from {fitted.n_cases} unseen cases, by the network of one fold each"
+    if quality.is_file():
+        known = read_record(quality, Quality)
+        alone = "; disagreement of networks is no sign in it" if len(known.configurations) == 1 else ""
+        yield f"quality        learned from {known.n_cases} unseen cases, by the network of one fold each{alone}"
 
 
 def _is_nnunet(place: Path) -> bool:
@@ -178,7 +196,7 @@ def card_text(card: ModelCard) -> str:
         lines += [f"trained by     {network.schedule}"] if network.schedule else []
     if card.ensemble:
         lines.append(f"together with  {', '.join(name for name in card.ensemble if name != card.configuration)}")
-    return "\n".join([*lines, *_preset_lines(card), card.use])
+    return "\n".join([*lines, *card.judged, *_preset_lines(card), card.use])
 
 
 def _preset_lines(card: ModelCard) -> Iterator[str]:

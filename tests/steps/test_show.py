@@ -1,9 +1,13 @@
 import json
+from dataclasses import replace
 
 import pytest
 
+from autoseg.core.calibration import Calibration, Temperature
 from autoseg.core.errors import AutosegError
-from autoseg.steps.show import ModelCard, ShownNetwork, card_text, show
+from autoseg.core.quality import Quality
+from autoseg.core.records import write_record
+from autoseg.steps.show import ModelCard, ShownNetwork, _judged, card_text, show
 
 CARD = ModelCard(
     model="m/model",
@@ -32,6 +36,29 @@ def test_a_card_tells_what_a_user_asks_first():
     assert "fold 0: 500 steps, 61 s, validation Dice 0.9123" in text
     assert "fold 1: 500 steps, 60 s, not validated" in text
     assert text.endswith("research use, not a diagnosis")
+
+
+def test_a_card_says_that_temperature_and_quality_come_from_single_folds(tmp_path):
+    temperatures = (Temperature(of="", temperature=1.25, because="fitted"),)
+    write_record(
+        tmp_path / "calibration.json",
+        Calibration(
+            target="labels",
+            configurations=("2d",),
+            networks=("a",),
+            n_cases=20,
+            n_voxels=9,
+            temperatures=temperatures,
+        ),
+    )
+    write_record(tmp_path / "quality.json", Quality(configurations=("2d",), networks=("a",), n_cases=20, structures=()))
+    lines = card_text(replace(CARD, judged=tuple(_judged(tmp_path)))).splitlines()
+    assert "temperature    1.25, from 20 unseen cases, by the network of one fold each" in lines
+    alone = "disagreement of networks is no sign in it"
+    assert f"quality        learned from 20 unseen cases, by the network of one fold each; {alone}" in lines
+    two = Quality(configurations=("2d", "3d_fullres"), networks=("a", "b"), n_cases=20, structures=())
+    write_record(tmp_path / "quality.json", two)
+    assert not any(alone in line for line in _judged(tmp_path))
 
 
 def test_any_record_is_printed(tmp_path):
