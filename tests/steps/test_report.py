@@ -296,3 +296,16 @@ def test_scores_without_distances_are_still_reported(tmp_path: Path) -> None:
     score_validation(workspace, "3d_fullres", 1)
     page = Page(report(workspace).read_text(encoding="utf-8"))
     assert "fold 0 was validated without HD95 (mm): undefined there" in page.text
+
+
+def test_what_the_user_wrote_in_the_model_card_is_on_the_page_and_survives_the_next_report(finished: Workspace) -> None:
+    assert "Nobody has written yet about: intended use" in report(finished).read_text(encoding="utf-8")
+    written = finished.model_card.read_text(encoding="utf-8")
+    for key in ("intended_use", "data", "limits"):
+        written = written.replace(f'{key} = """\n"""', f'{key} = """\nMy own <{key}>.\n"""')
+    finished.model_card.write_text(written, encoding="utf-8")
+    for _ in range(2):
+        html = report(finished).read_text(encoding="utf-8")
+        assert all(f"My own &lt;{key}&gt;." in html for key in ("intended_use", "data", "limits"))
+        assert "Nobody has written yet about: not for, ethics and approvals, contact and licence." in html
+        assert finished.model_card.read_text(encoding="utf-8") == written
