@@ -209,12 +209,15 @@ def file_name(name: str, ending: str) -> str:
 def is_inside(name: str) -> bool:
     """Tell whether a path relative to a folder stays in it, by its name alone; "" is no file and stays.
 
-    >>> is_inside("images/a.nii"), is_inside("../a.nii"), is_inside("/etc/passwd")
-    (True, False, False)
+    What no file system can hold, a part of more than 255 bytes, is nowhere: asking for it would be an error.
+
+    >>> is_inside("images/a.nii"), is_inside("../a.nii"), is_inside("/etc/passwd"), is_inside("a" * 256)
+    (True, False, False, False)
 
     """
     path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts and "\0" not in name
+    possible = all(len(part.encode(errors="surrogateescape")) <= LONGEST_NAME_BYTES for part in path.parts)
+    return possible and not path.is_absolute() and ".." not in path.parts and "\0" not in name
 
 
 def _lock(descriptor: int, how: int) -> None:

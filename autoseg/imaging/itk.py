@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from autoseg.core.errors import AutosegError
-from autoseg.core.files import write_atomically
+from autoseg.core.files import is_inside, write_atomically
 from autoseg.imaging.checks import refuse_more_than_memory
 from autoseg.imaging.geometry import grid_from_xyz, xyz_affine
 from autoseg.imaging.header import Header
@@ -33,6 +33,8 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _MEND = "copy or export the file again"
 _HEADER_LIMIT_BYTES = 1 << 20  # a text header longer than this is not one
 _CHUNK_BYTES = 64 << 10
+_SHOWN = 80
+"""Characters of a name from a damaged header that an error shows."""
 _GZIP, _ZLIB = 31, 15  # zlib's window bits with a gzip or a zlib wrapper; both carry a checksum
 _NRRD_BYTES = {
     **dict.fromkeys(("signed char", "int8", "int8_t", "uchar", "unsigned char", "uint8", "uint8_t"), 1),
@@ -288,9 +290,11 @@ def _order(big: bool) -> ByteOrder:
 
 def _beside(path: Path, name: str) -> Path:
     """Return the file of voxels that a header names: one file in the header's own folder."""
-    file = path.with_name(name) if name and Path(name).name == name else None
+    file = path.with_name(name) if name and is_inside(name) and Path(name).name == name else None
     if file is None or not file.is_file():
-        raise AutosegError.at(path, f"its voxels {name!r} are not a file beside it", "keep header and voxels together")
+        raise AutosegError.at(
+            path, f"its voxels {name[:_SHOWN]!r} are not a file beside it", "keep header and voxels together"
+        )
     return file
 
 

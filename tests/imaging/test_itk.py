@@ -219,3 +219,16 @@ def test_big_endian_voxels_are_read(tmp_path, ending):
     data = path.read_bytes().replace(b"MSB = False", b"MSB = True").replace(b"endian: little", b"endian: big")
     path.write_bytes(data[: -array.nbytes] + array.astype(">i4").tobytes())
     np.testing.assert_array_equal(read_image(path).array[0], array)
+
+
+@pytest.mark.parametrize(
+    "name", ["v" * 300 + ".raw", "v\0.raw", "\udcff" * 200 + ".raw"], ids=["long", "null", "bytes"]
+)
+@pytest.mark.parametrize("ending", [".mhd", ".nhdr"])
+def test_a_header_that_names_what_no_file_can_be_called_is_refused(tmp_path, ending, name):
+    meta = f"ObjectType = Image\nNDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\nElementDataFile = {name}\n"
+    nrrd = f"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 2 2 2\nencoding: raw\ndata file: {name}\n"
+    path = tmp_path / f"head{ending}"
+    path.write_bytes((meta if ending == ".mhd" else nrrd).encode(errors="surrogateescape"))
+    with pytest.raises(AutosegError):
+        read_image(path)
