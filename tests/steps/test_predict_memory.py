@@ -1,8 +1,9 @@
 """What a case's record says of memory: that of the case, whatever was predicted before it in the same call."""
 
+import gc
+import mmap
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from autoseg.core.records import read_record
@@ -16,21 +17,27 @@ MIB = 1 << 20
 linux = pytest.mark.skipif(not peaks._RESETTING.exists(), reason="only Linux tells a process's high-water mark")
 
 
-def held(mebibytes: int) -> np.ndarray:
-    return np.ones(mebibytes * MIB, np.uint8)
+@pytest.fixture(autouse=True)
+def _no_case_of_an_earlier_test():
+    gc.collect()
+
+
+def hold(mebibytes: int) -> None:
+    """Hold memory for a moment: pages of its own, not what earlier work in this process has left free."""
+    with mmap.mmap(-1, mebibytes * MIB) as memory:
+        for start in range(0, mebibytes * MIB, MIB):
+            memory[start : start + MIB] = bytes(MIB)
 
 
 @linux
 class TestPeak:
     def test_of_a_case_forgets_the_larger_one_before_it(self):
         first = PeakMemory()
-        large = held(150)
-        del large
+        hold(150)
         first_bytes, extent = first.read()
         del first
         second = PeakMemory()
-        small = held(50)
-        del small
+        hold(50)
         second_bytes, _ = second.read()
         assert extent == "case"
         assert second_bytes < first_bytes - 70 * MIB
@@ -41,28 +48,24 @@ class TestPeak:
         first = PeakMemory()
         first.begin_predicting()
         following = PeakMemory()  # read while the first one is predicted
-        large = held(150)
-        del large
+        hold(150)
         first_bytes, _ = first.read()
         following.begin_predicting()
-        small = held(50)
+        hold(50)
         beside_bytes, _ = first.read()  # being written still
-        del small
         following_bytes, _ = following.read()
         assert beside_bytes == first_bytes
         assert following_bytes < first_bytes - 70 * MIB
 
     def test_of_a_case_that_was_read_alone_counts_its_reading(self):
         alone = PeakMemory()
-        large = held(150)
-        del large
+        hold(150)
         before, _ = alone.read()
         alone.begin_predicting()
         assert alone.read()[0] == before
 
     def test_is_that_of_the_process_where_the_mark_cannot_be_reset(self, tmp_path, monkeypatch):
-        large = held(150)
-        del large
+        hold(150)
         monkeypatch.setattr(peaks, "_RESETTING", tmp_path)  # a folder cannot be written
         assert PeakMemory().read() == (peak_memory_bytes(), "process")
 
@@ -82,8 +85,7 @@ def test_a_small_case_after_a_large_one_has_the_smaller_peak_in_its_record(tmp_p
 
     def large_first(job, segmenter, ready, told):
         if ready.case.name == "a":
-            large = held(100)
-            del large
+            hold(100)
         return segment(job, segmenter, ready, told)
 
     monkeypatch.setattr(cases, "_label_map", large_first)
