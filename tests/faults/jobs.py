@@ -64,14 +64,15 @@ def final(output: Path, pattern: str) -> list[Path]:
 def predicted(output: Path) -> dict[str, object]:
     """Return label maps and tables as bytes, records without what was measured; the log tells of every call."""
     found: dict[str, object] = {}
-    measured = {"seconds": 0, "peak_memory_bytes": 0, "estimated_seconds": None, "estimated_bytes": None}
+    measured = {"seconds": 0, "peak_memory_bytes": 0, "peak_memory_of": "case"}
+    measured |= {"estimated_seconds": None, "estimated_bytes": None}
     for path in final(output, "**/*"):
         if path.name == LOG:
             continue
         if path.name == "prediction.json":
             record = read_record(path, PredictionRecord)
             cases = tuple(dataclasses.replace(case, **measured) for case in record.cases)
-            found[path.name] = dataclasses.replace(record, cases=cases, skipped=())
+            found[path.name] = dataclasses.replace(record, cases=cases, skipped=(), peak_memory_bytes=None)
         elif path.suffix == ".json" and path.parent.name == PROBABILITIES:
             found[f"{PROBABILITIES}/{path.name}"] = read_record(path, ProbabilitiesRecord)
         elif path.suffix == ".json":
