@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from autoseg.datasets.load import says_no_place
-from autoseg.imaging.volume import Affine, Volume
+from autoseg.imaging.geometry import affine_tuple
+from autoseg.imaging.volume import Volume
 from planners.fingerprint import Fingerprint
 
 _SAME = 1e-3
@@ -33,13 +34,5 @@ def with_pixel_size(image: Volume, path: Path, fingerprint: Fingerprint | None) 
         return image
     shown = " x ".join(f"{size:.3g}" for size in spacing_mm[3 - image.grid.dimensions :])
     note = f"tells no size of its pixels: taken for {shown} mm as in the training images (PixelSize beside it tells)"
-    return replace(
-        image, grid=replace(image.grid, affine=_scaled(image.grid.affine, spacing_mm)), notes=(*image.notes, note)
-    )
-
-
-def _scaled(affine: Affine, spacing_mm: np.ndarray) -> Affine:
-    """Return the affine of an image of 1 mm with other distances between its voxels (z, y, x)."""
-    rows = np.asarray(affine, dtype=np.float64) * [*spacing_mm, 1.0]
-    first, second, third, last = (tuple(float(value) for value in row) for row in rows)
-    return first, second, third, last  # type: ignore[return-value]
+    affine = affine_tuple(np.asarray(image.grid.affine) * [*spacing_mm, 1.0])  # of 1 mm until now
+    return replace(image, grid=replace(image.grid, affine=affine), notes=(*image.notes, note))

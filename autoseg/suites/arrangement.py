@@ -104,11 +104,9 @@ def _put_aside(dataset: Dataset, case: Case, arranged: Arranged) -> None:
     for channel, name in enumerate(case.images):
         copied = arranged.judged_images / (f"{case.name}_{channel:04d}{ending}" if several else f"{case.name}{ending}")
         copy_file(folder / name, copied)
-        for sidecar in _SIDECARS:  # the size of a picture's pixels
-            if (
-                ending
-                and (beside := (folder / name).with_name(Path(name).name.removesuffix(ending) + sidecar)).exists()
-            ):
+        for sidecar in _SIDECARS if ending else ():  # they tell the size of a picture's pixels
+            beside = (folder / name).with_name(Path(name).name.removesuffix(ending) + sidecar)
+            if beside.is_file():
                 copy_file(beside, copied.with_name(copied.name.removesuffix(ending) + sidecar))
     first = folder / case.images[0]
     volume = load_image(folder, case.images, dataset.reading)

@@ -32,6 +32,19 @@ def test_on_a_cpu_norms_cost_operations() -> None:
     assert seconds_per_step(planned, 1, 2, MACHINE) == pytest.approx(expected)
 
 
+def test_on_a_cpu_convolutions_of_24_features_cost_those_of_32_and_of_8_their_own() -> None:
+    def convolutions(features: int) -> float:
+        planned = configuration(2, count=1, edge=8, batch=2)
+        planned = replace(planned, stages=(replace(planned.stages[0], features=features),))
+        elements = 2 * 2 * features * 64  # two samples, two convolutions
+        return (seconds_per_step(planned, 16, 16, MACHINE) or 0.0) - 1170 * elements / 1e9
+
+    assert convolutions(24) == pytest.approx(convolutions(32))
+    assert convolutions(16) < convolutions(17) == pytest.approx(convolutions(32))
+    per_feature = 3 * 2 * 2 * 64 * 0.40 / 1e9
+    assert convolutions(8) == pytest.approx(per_feature * (9 * 16 * 8 + 9 * 8 * 8 + 8 * 16))
+
+
 def test_on_a_gpu_norms_move_bytes() -> None:
     planned = configuration(2, count=1, edge=8, batch=2)
     gpu = replace(MACHINE, device="cuda")

@@ -36,6 +36,15 @@ def test_labels_that_nobody_holds_give_no_chart() -> None:
     assert distributions([Row(name="a", values=())], "none", "ml") == ""
 
 
+def test_curves_of_several_networks_that_nobody_validated_draw_no_empty_legend(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    losses = [Line(name=name, x=(1.0, 2.0), y=(0.5, 0.4)) for name in ("2d", "3d")]
+    scores = [Line(name=name, x=(1.0, 2.0), y=(None, None)) for name in ("2d", "3d")]
+    assert "<svg" in curves(losses, scores, "loss and Dice")
+    assert not recwarn.list
+
+
 def test_only_columns_of_numbers_are_aligned_right() -> None:
     text = table(("case", "Dice", "value"), [("1", "0.5", "200 cases"), ("2", "–", "3")], sortable=True)
     assert text.count('<td class="number">') == 2
