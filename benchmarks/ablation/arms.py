@@ -88,6 +88,16 @@ def _mirrored(augmentation: Augmentation) -> Augmentation:
     return replace(augmentation, mirror_axes=(0, 1, 2))
 
 
+def _scanner(augmentation: Augmentation) -> Augmentation:
+    return replace(
+        augmentation,
+        bias_field_probability=0.1,
+        motion_probability=0.1,
+        ghosting_probability=0.1,
+        anisotropic_blur_probability=0.1,
+    )
+
+
 def _width(factor: float) -> Change:
     def change(configuration: Configuration) -> Configuration:
         stages = tuple(replace(stage, features=round(factor * stage.features)) for stage in configuration.stages)
@@ -123,6 +133,16 @@ ARMS: Mapping[str, Arm] = MappingProxyType(
         ),
         "width-2": Arm(what="twice the features", change=_width(2.0)),
         "batch-2": Arm(what="batch 2", change=_batch(2)),
+        "weight-decay-0.1": Arm(what="weight decay 0.1", change=_schedule(weight_decay=0.1)),
+        "average-0.998": Arm(what="weights averaged over 500 steps, not 200", change=_schedule(ema_decay=0.998)),
+        "elastic": Arm(
+            what="a fifth of the samples deformed elastically",
+            change=_augmentation(lambda augmentation: replace(augmentation, elastic_probability=0.2)),
+        ),
+        "scanner": Arm(
+            what="a tenth of the samples each with bias field, motion, ghosting, uneven blur",
+            change=_augmentation(_scanner),
+        ),
         "cosine": Arm(what="cosine decay", change=_schedule(decay="cosine")),
         "rate-1e-3": Arm(what="learning rate 1e-3", change=_schedule(learning_rate=1e-3)),
         "foreground-0.67": Arm(what="two thirds about foreground", change=_schedule(foreground_fraction=0.67)),
