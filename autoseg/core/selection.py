@@ -101,7 +101,8 @@ def choose_simplest(candidates: Sequence[Candidate], patients: Sequence[str]) ->
         for index, candidate in enumerate(candidates)
     )
     if errors is None:
-        why = f"the simplest: {len(named)} patients are too few to tell candidates apart"
+        few = "one patient is" if len(named) == 1 else f"{len(named)} patients are"
+        why = f"the simplest: {few} too few to tell candidates apart"
         return _choice(simplest.name, why, cases, weighed)
     chosen = next(weighed[i] for i in order if weighed[i].behind_best <= (weighed[i].standard_error or 0.0))
     return _choice(chosen.name, _why(chosen, weighed[order[best]]), cases, weighed)

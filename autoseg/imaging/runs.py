@@ -58,19 +58,21 @@ def fill_holes(mask: Bool[np.ndarray, "*axes"]) -> Bool[np.ndarray, "*axes"]:
     return filled
 
 
-def keep_largest(label_map: LabelMap, values: Sequence[int]) -> LabelMap:
+def keep_largest(label_map: LabelMap, values: Sequence[int], otherwise: int = 0) -> LabelMap:
     """Return the label map (z, y, x) in which of all voxels with one of `values` only the largest part is left.
 
-    The values count as one structure, and voxels that share a corner as one part; what is removed becomes background.
+    The values count as one structure, and voxels that share a corner as one part; what is removed becomes `otherwise`.
     Parts of equal size are all kept. Source: nnU-Net's postprocessing (Isensee et al., Nature Methods 2021).
     """
-    return remove_small(label_map, values, None)
+    return remove_small(label_map, values, None, otherwise)
 
 
-def remove_small(label_map: LabelMap, values: Sequence[int], minimum_voxels: int | None) -> LabelMap:
+def remove_small(
+    label_map: LabelMap, values: Sequence[int], minimum_voxels: int | None, otherwise: int = 0
+) -> LabelMap:
     """Return the label map (z, y, x) without the parts of `values` that have fewer voxels; None: than the largest has.
 
-    As for `keep_largest`, the values count as one structure and what is removed becomes background.
+    As for `keep_largest`, the values count as one structure and what is removed becomes `otherwise`.
     """
     runs = find_runs(np.isin(label_map, values))
     first = _first_of_part(runs, corners=True)
@@ -80,7 +82,7 @@ def remove_small(label_map: LabelMap, values: Sequence[int], minimum_voxels: int
     if not len(removed):
         return label_map
     kept = np.ascontiguousarray(label_map).copy()
-    kept.reshape(-1)[removed] = 0
+    kept.reshape(-1)[removed] = otherwise
     return kept
 
 

@@ -168,7 +168,7 @@ def score_validation(workspace: Workspace, configuration: str, fold: int) -> Sco
     folder = workspace.validation(configuration, fold)
     cases = tuple(case for case in dataset.cases if case.name in names and case.references)
     pairs = _paired_cases(cases, find_sources(folder, folders=False))
-    scores = _score_all(_Task(labels=plan.labels, pairs=pairs, dataset=dataset, rules=_VALIDATION))
+    scores = _score_all(_by_stack(_Task(labels=plan.labels, pairs=pairs, dataset=dataset, rules=_VALIDATION)))
     return _write(folder, scores)
 
 
@@ -196,17 +196,27 @@ def _with_patients(task: _Task, references: Path, groups: str | None) -> _Task:
     Slices of a stack that the dataset tells count as one patient, unless it or the list tells patients of them.
     """
     folder = references if references.is_dir() else references.parent
-    stacks = task.dataset.stacks if task.dataset else ()
-    stack_of = {name: stack[0] for stack in stacks for name in stack}
-    known = {
-        pair.name: stack_of.get(pair.name, pair.name) if pair.patient == pair.name else pair.patient
-        for pair in task.pairs
-    }
-    patients = patients_of(known, groups, folder)
-    slices = sum(name in stack_of and patients.of[name] == stack_of[name] for name in known)
+    stack_of = _stack_of(task.dataset)
+    patients = patients_of({pair.name: pair.patient for pair in _by_stack(task).pairs}, groups, folder)
+    slices = sum(name in stack_of and patients.of[name] == stack_of[name] for name in patients.of)
     of_stacks = f"{slices} files are slices of a stack, which counts as one patient" if slices > 1 else ""
     pairs = tuple(replace(pair, patient=patients.of[pair.name]) for pair in task.pairs)
     return replace(task, pairs=pairs, notes=(*task.notes, *filter(None, [patients.note, of_stacks])))
+
+
+def _by_stack(task: _Task) -> _Task:
+    """Let slices of a stack count as one patient where nothing else tells patients of them."""
+    stack_of = _stack_of(task.dataset)
+    of = {
+        pair.name: stack_of.get(pair.name, pair.name) if pair.patient == pair.name else pair.patient
+        for pair in task.pairs
+    }
+    return replace(task, pairs=tuple(replace(pair, patient=of[pair.name]) for pair in task.pairs))
+
+
+def _stack_of(dataset: Dataset | None) -> dict[str, str]:
+    """Return the first slice of its stack for each slice of one."""
+    return {name: stack[0] for stack in (dataset.stacks if dataset else ()) for name in stack}
 
 
 def _paired_sources(references: Sequence[Source], predictions: Sequence[Source]) -> tuple[_Pair, ...]:

@@ -184,7 +184,7 @@ def _digest_with(digest: str, segmenter: Segmenter) -> str:
 
 
 def _how(segmenter: Segmenter) -> Sequence[object]:
-    after = [str(change) + str(change.values) for change in segmenter.postprocessing]
+    after = [str((str(change), change.values, change.otherwise)) for change in segmenter.postprocessing]
     each = [
         (
             member.configuration.name,

@@ -1,7 +1,7 @@
 """Choose what predicts and what is done to its label maps, by the predictions of cases that no network had seen."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -16,12 +16,15 @@ from autoseg.core.workspace import Workspace
 from autoseg.datasets.dataset import Case, Dataset
 from autoseg.datasets.read_case import read_reference
 from autoseg.imaging.changes import Change, apply_change
-from autoseg.imaging.postprocessing import Parts, changes_to_try, measure_parts
+from autoseg.imaging.postprocessing import Parts, Structure, measure_parts, removals_to_try, structures_of
 from autoseg.imaging.read import read_header, read_label
 from autoseg.imaging.selection import LabelPostprocessing
-from planners.fingerprint import Label
 
 AS_IT_IS = "as it is"
+
+_Named = tuple[str, Structure]
+_Known = dict[tuple[_Named, tuple[Change, ...]], list[Parts]]
+"""The parts of structures, of each case, in label maps after some changes."""
 
 
 def ensembles_of(configurations: Sequence[str], previous: Sequence[str | None]) -> tuple[tuple[str, ...], ...]:
@@ -73,48 +76,75 @@ def choose_postprocessing(
     """Return what to do to each structure that candidate `name` predicts; None when the time did not suffice.
 
     Greedy, in the order in which it is done: which parts of each structure go, then, in label maps without those parts,
-    whether holes are filled. Without time for the second, no holes are filled.
-    Regions and structures that overlap are left as they are. `until` is a time of time.monotonic.
+    whether holes are filled. Without time for the second, no holes are filled. Of regions the outer come first: what is
+    cut off from one is no part of those inside it, and what one inside loses is still the outer's.
+    Structures that overlap at will are left as they are. `until` is a time of time.monotonic.
 
     Raises:
         AutosegError: a prediction or a reference can no longer be read.
 
     """
     plan = read_plan(workspace.plan)
-    if plan.target != "labels":
+    dataset = read_record(workspace.dataset, Dataset)
+    if dataset.overlapping:
         return ()
     labels = tuple(label for label in plan.labels if label.role == "foreground")
+    found = zip(labels, structures_of([label.values for label in labels]), strict=True)
+    named = tuple((label.name, structure) for label, structure in found if structure is not None)
     ignored = tuple(value for label in plan.labels if label.role == "ignore" for value in label.values)
-    task = _Task(dataset=read_record(workspace.dataset, Dataset), labels=labels, ignored=ignored)
-    scored = _predicted(workspace, name, folds, task.dataset)
-    patients = [patient for _, _, patient in scored]
-    parts = _measured(task, scored, (), until)
-    if parts is None:
-        return None
-    removals = [
-        _choose(label.name, changes_to_try(own, (label.values[0],)), own, patients)
-        for label, own in zip(labels, parts, strict=True)
-    ]
-    removed = tuple(found.change for found in removals if found.change is not None)
-    after = _measured(task, scored, removed, until) if removed else parts
-    if after is None:
-        return tuple(removals)
-    filled = [
-        _choose(label.name, (Change(kind="fill-holes", values=(label.values[0],)),), own, patients)
-        for label, own in zip(labels, after, strict=True)
-    ]
-    return tuple(
-        replace(removal, filling=fill.choice, fill=fill.change) for removal, fill in zip(removals, filled, strict=True)
-    )
+    task = _Task(dataset=dataset, scored=_predicted(workspace, name, folds, dataset), ignored=ignored, until=until)
+    apart = (named,) if plan.target == "labels" else tuple((each,) for each in named)
+    return _chosen_changes(task, apart)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Task:
-    """The structures to look at, and the values of references whose voxels count for nothing."""
+    """Predicted cases with label map and patient, values of references that count for nothing, and the time to stop."""
 
     dataset: Dataset
-    labels: tuple[Label, ...]
+    scored: Sequence[tuple[Case, Path, str]]
     ignored: tuple[int, ...]
+    until: float | None
+
+    @property
+    def patients(self) -> list[str]:
+        """The patient of each case."""
+        return [patient for _, _, patient in self.scored]
+
+
+def _chosen_changes(task: _Task, apart: Sequence[Sequence[_Named]]) -> tuple[LabelPostprocessing, ...] | None:
+    """Choose for structures that change nothing of each other at once, for others one after the other."""
+    known: _Known = {}
+    removals, done = _choose_each(task, apart, removals_to_try, ((), known))
+    if len(removals) < sum(map(len, apart)):
+        return None
+    fillings, _ = _choose_each(task, apart, _filling, (done, known))
+    together = zip(removals, fillings, strict=False)
+    both = tuple(replace(removal, filling=fill.choice, fill=fill.change) for removal, fill in together)
+    return (*both, *removals[len(both) :])
+
+
+def _filling(_parts: Sequence[Parts], structure: Structure) -> tuple[Change, ...]:
+    return (structure.change("fill-holes"),)
+
+
+def _choose_each(
+    task: _Task,
+    apart: Sequence[Sequence[_Named]],
+    tries: Callable[[Sequence[Parts], Structure], tuple[Change, ...]],
+    before: tuple[tuple[Change, ...], _Known],
+) -> tuple[list[LabelPostprocessing], tuple[Change, ...]]:
+    """Return what was chosen for each structure for which there was time, and all changes so far."""
+    found: list[LabelPostprocessing] = []
+    done, known = before
+    for group in apart:
+        if not _measure(task, group, done, known):
+            break
+        for each in group:
+            parts = known[each, done]
+            found.append(_choose(each[0], tries(parts, each[1]), parts, task.patients))
+        done += tuple(chosen.change for chosen in found[-len(group) :] if chosen.change is not None)
+    return found, done
 
 
 def _predicted(workspace: Workspace, name: str, folds: Sequence[int], dataset: Dataset) -> list[tuple[Case, Path, str]]:
@@ -128,20 +158,24 @@ def _predicted(workspace: Workspace, name: str, folds: Sequence[int], dataset: D
     ]
 
 
-def _measured(
-    task: _Task, scored: Sequence[tuple[Case, Path, str]], changes: Sequence[Change], until: float | None
-) -> list[list[Parts]] | None:
-    """Return the parts (label, case) in label maps after `changes`; None when the time did not suffice."""
-    found: list[list[Parts]] = [[] for _ in task.labels]
-    for case, prediction, _ in scored:
-        if until is not None and time.monotonic() > until:
-            return None
-        for own, part in zip(found, _parts_of(task, case, prediction, changes), strict=True):
+def _measure(task: _Task, group: Sequence[_Named], changes: tuple[Change, ...], known: _Known) -> bool:
+    """Find the parts of structures in all cases after `changes`, once; False when the time did not suffice."""
+    if all((each, changes) in known for each in group):
+        return True
+    found: list[list[Parts]] = [[] for _ in group]
+    for case, prediction, _ in task.scored:
+        if task.until is not None and time.monotonic() > task.until:
+            return False
+        for own, part in zip(found, _parts_of(task, group, case, (prediction, changes)), strict=True):
             own.append(part)
-    return found
+    known |= {(each, changes): own for each, own in zip(group, found, strict=True)}
+    return True
 
 
-def _parts_of(task: _Task, case: Case, prediction: Path, changes: Sequence[Change]) -> tuple[Parts, ...]:
+def _parts_of(
+    task: _Task, group: Sequence[_Named], case: Case, predicted_as: tuple[Path, Sequence[Change]]
+) -> tuple[Parts, ...]:
+    prediction, changes = predicted_as
     grid = read_header(Path(task.dataset.folder) / case.images[0], task.dataset.reading).grid
     reference = read_reference(task.dataset, case, grid)
     predicted = read_label(prediction).array[0]
@@ -151,8 +185,7 @@ def _parts_of(task: _Task, case: Case, prediction: Path, changes: Sequence[Chang
     if task.ignored:
         predicted = np.where(np.isin(reference, task.ignored), 0, predicted)
     return tuple(
-        measure_parts(predicted, np.isin(reference, label.values), (label.values[0],), voxel_mm3)
-        for label in task.labels
+        measure_parts(predicted, np.isin(reference, structure.values), structure, voxel_mm3) for _, structure in group
     )
 
 

@@ -28,6 +28,8 @@ class Suite:
         judged: how many cases (of whole groups) are held out.
         split: hash: the cases whose groups' names have the smallest SHA-256; block: the last of a stack, so that no
             judged section lies between two that train.
+        part: which of the parts of at least `judged` cases is judged; 0 is the first by `split`. The parts have no case
+            in common, so that as many runs as there are parts judge each case once.
         published: means that others reached on other cases of the task.
         per_case: table of published results for each case, beside this file: a column `case`, then VARIANT_LABEL.
         per_case_source: where that table comes from.
@@ -43,6 +45,7 @@ class Suite:
     folders: tuple[str, ...]
     judged: int
     split: Split = "hash"
+    part: int = 0
     published: tuple[Published, ...] = ()
     per_case: str | None = None
     per_case_source: str = ""
@@ -60,16 +63,17 @@ class Suite:
 def judged_cases(suite: Suite, dataset: Dataset) -> frozenset[str]:
     """Return the names of the cases that are held out: whole groups, the same on every machine."""
     if suite.split == "block":
-        return frozenset(sorted((case.name for case in dataset.cases), key=natural_key)[-suite.judged :])
+        ordered = sorted((case.name for case in dataset.cases), key=natural_key)[::-1]
+        return frozenset(ordered[suite.part * suite.judged : (suite.part + 1) * suite.judged])
     groups: dict[str, list[str]] = {}
     for case in dataset.cases:
         groups.setdefault(case.group, []).append(case.name)
-    chosen: list[str] = []
+    parts: list[list[str]] = [[]]
     for group in sorted(groups, key=lambda name: hashlib.sha256(name.encode()).hexdigest()):
-        if len(chosen) >= suite.judged:
-            break
-        chosen += groups[group]
-    return frozenset(chosen)
+        if len(parts[-1]) >= suite.judged:
+            parts.append([])
+        parts[-1] += groups[group]
+    return frozenset(parts[suite.part] if suite.part < len(parts) else ())
 
 
 def per_case_results(suite: Suite) -> dict[str, dict[str, float]]:

@@ -1,10 +1,11 @@
 """What is each default worth? Arms that differ from the default in one thing, at equal cost, three seeds each.
 
-python -m benchmarks.ablation --datasets FOLDER --work FOLDER [--arms default,mirror] [--seeds 0,1,2]
+python -m benchmarks.ablation --datasets FOLDER --work FOLDER [--arms default,mirror] [--seeds 0,1,2] [--base-steps 900]
 python -m benchmarks.ablation --table
 
 Trains on 110 of the 150 hippocampus cases that benchmarks/hippocampus does not judge, and judges the other 40. Every
-arm costs what 900 steps of the default cost (about five minutes of two cores). Runs that the record or the work folder
+arm costs what 900 steps of the default cost (about five minutes of two cores); what helps short trainings need not help
+long ones, so other lengths have a record of their own. Runs that the record or the work folder
 hold already are kept, so that the command can be stopped and called again, and several may run with seeds of their own.
 """
 
@@ -19,11 +20,10 @@ import numpy as np
 from autoseg.core.files import write_text
 from autoseg.core.records import read_record, write_record
 from autoseg.core.statistics import PairedDifference, holm, paired_difference
-from benchmarks.ablation.arms import ARMS, BASELINE
+from benchmarks.ablation.arms import ARMS, BASE_STEPS, BASELINE
 from benchmarks.ablation.runs import AblationRun, prepare, run
 from benchmarks.record import RESULTS, Hardware, this_hardware
 
-OUTPUT = RESULTS / "training" / "ablation.json"
 README = Path(__file__).parent.parent / "README.md"
 BEGIN = "<!-- made by `python -m benchmarks.ablation --table`: do not edit -->"
 END = "<!-- end of ablation -->"
@@ -52,10 +52,26 @@ class Verdict:
     p: float | None
 
 
-def known(work: Path | None) -> tuple[AblationRun, ...]:
+def output_of(base_steps: int) -> Path:
+    """Return the record of the runs that cost as much as so many steps of the default."""
+    return RESULTS / "training" / f"ablation{_suffix(base_steps)}.json"
+
+
+def _suffix(base_steps: int) -> str:
+    return "" if base_steps == BASE_STEPS else f"-{base_steps}"
+
+
+def recorded_lengths() -> tuple[int, ...]:
+    """Return the lengths that have a record, the shortest first."""
+    names = [path.stem.removeprefix("ablation").removeprefix("-") for path in output_of(BASE_STEPS).parent.glob("abl*")]
+    return tuple(sorted(int(name or BASE_STEPS) for name in names))
+
+
+def known(work: Path | None, base_steps: int = BASE_STEPS) -> tuple[AblationRun, ...]:
     """Return the runs of the record and of the work folder, each once, in the order of the arms."""
-    runs = {(done.arm, done.seed): done for done in (read_record(OUTPUT, Ablation).runs if OUTPUT.exists() else ())}
-    for path in sorted(work.glob("runs/*.json")) if work else ():
+    output = output_of(base_steps)
+    runs = {(done.arm, done.seed): done for done in (read_record(output, Ablation).runs if output.exists() else ())}
+    for path in sorted(work.glob(f"runs{_suffix(base_steps)}/*.json")) if work else ():
         done = read_record(path, AblationRun)
         runs[done.arm, done.seed] = done
     order = list(ARMS)
@@ -130,29 +146,32 @@ def main() -> int:
     parser.add_argument("--work", type=Path, help="keeps preprocessed cases, checkpoints and finished runs")
     parser.add_argument("--arms", default=",".join(ARMS))
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--table", action="store_true", help="only write the table of benchmarks/README.md")
+    parser.add_argument("--base-steps", type=int, default=BASE_STEPS, help="steps of the default; others cost as much")
+    parser.add_argument("--table", action="store_true", help="only write the tables of benchmarks/README.md")
     options = parser.parse_args()
     if not options.table:
         if options.datasets is None or options.work is None:
             parser.error("--datasets and --work are needed")
         _run_missing(options)
-    runs = known(options.work)
-    sys.stdout.write(table(runs))
+    sys.stdout.write(table(known(options.work, options.base_steps)))
     if options.table:
         before, rest = README.read_text(encoding="utf-8").split(BEGIN)
-        write_text(README, f"{before}{BEGIN}\n\n{table(runs)}\n{END}{rest.split(END)[1]}")
+        lengths = recorded_lengths()
+        tables = [f"As long as {each} steps of the default:\n\n{table(known(None, each))}\n" for each in lengths]
+        write_text(README, f"{before}{BEGIN}\n\n{''.join(tables)}{END}{rest.split(END)[1]}")
     return 0
 
 
 def _run_missing(options: argparse.Namespace) -> None:
     bench = prepare(options.datasets.resolve() / "msd-hippocampus", options.work.absolute())
     wanted = [(arm, int(seed)) for seed in options.seeds.split(",") for arm in options.arms.split(",")]
+    length, suffix = options.base_steps, _suffix(options.base_steps)
     for arm, seed in wanted:
-        if any((done.arm, done.seed) == (arm, seed) for done in known(options.work)):
+        if any((done.arm, done.seed) == (arm, seed) for done in known(options.work, length)):
             continue
-        done = run(bench, arm, seed, options.work / "training" / f"{arm}-{seed}")
-        write_record(options.work / "runs" / f"{arm}-{seed}.json", done)
-        write_record(OUTPUT, Ablation(hardware=this_hardware("cpu"), runs=known(options.work)))
+        done = run(bench, arm, seed, options.work / f"training{suffix}" / f"{arm}-{seed}", length)
+        write_record(options.work / f"runs{suffix}" / f"{arm}-{seed}.json", done)
+        write_record(output_of(length), Ablation(hardware=this_hardware("cpu"), runs=known(options.work, length)))
         sys.stdout.write(f"{arm} seed {seed}: {done.steps} steps, mean Dice {np.mean(done.dice):.4f}\n")
         sys.stdout.flush()
 

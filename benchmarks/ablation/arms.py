@@ -26,17 +26,19 @@ class Arm:
     change: Change
 
 
-def steps_of(arm: Configuration, default: Configuration, channels: int, outputs: int) -> int:
-    """Return the steps that cost as much as BASE_STEPS of the default, by the planner's model of time.
+def steps_of(
+    arm: Configuration, default: Configuration, channels: int, outputs: int, base_steps: int = BASE_STEPS
+) -> int:
+    """Return the steps that cost as much as `base_steps` of the default, by the planner's model of time.
 
-    Without a difference of network, patch or batch these are BASE_STEPS.
+    Without a difference of network, patch or batch these are `base_steps`.
     """
     base = seconds_per_step(default, channels, outputs, MACHINE)
     own = seconds_per_step(arm, channels, outputs, MACHINE)
     if base is None or own is None:
         msg = "the fixed machine has a speed"
         raise ValueError(msg)
-    return round(BASE_STEPS * base / own)
+    return round(base_steps * base / own)
 
 
 def _schedule(**changes: object) -> Change:
@@ -149,6 +151,8 @@ ARMS: Mapping[str, Arm] = MappingProxyType(
         "intensity-half": Arm(what="intensities changed half as often", change=_augmentation(_intensity(0.5))),
         "loss-ce": Arm(what="cross-entropy alone", change=_schedule(loss="ce")),
         "loss-topk": Arm(what="Dice and the hardest tenth of cross-entropy", change=_schedule(loss="dice-topk")),
+        "batch-1": Arm(what="batch 1", change=_batch(1)),
+        "batch-2-width-2": Arm(what="batch 2 and twice the features", change=lambda plan: _batch(2)(_width(2.0)(plan))),
         "batch-8": Arm(what="batch 8", change=_batch(8)),
         "width-0.5": Arm(what="half the features", change=_width(0.5)),
         "space-none": Arm(what="never turned or zoomed", change=_augmentation(_space(0.0, 0.0, (1.0, 1.0)))),

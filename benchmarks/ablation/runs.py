@@ -24,7 +24,7 @@ from autoseg.learning.model_files import plan_outputs
 from autoseg.learning.sliding_window import WindowPredictor
 from autoseg.learning.training import Hooks, TrainingTask, train_network
 from autoseg.steps.plan import PlanOptions
-from benchmarks.ablation.arms import ARMS, MACHINE, steps_of
+from benchmarks.ablation.arms import ARMS, BASE_STEPS, MACHINE, steps_of
 from benchmarks.hippocampus.split import arrange, case_names, make_split
 from benchmarks.record import this_commit
 from planners.plan import Plan
@@ -84,12 +84,12 @@ def prepare(source: Path, work: Path) -> Bench:
     )
 
 
-def run(bench: Bench, arm: str, seed: int, folder: Path) -> AblationRun:
+def run(bench: Bench, arm: str, seed: int, folder: Path, base_steps: int = BASE_STEPS) -> AblationRun:
     """Train and judge; `folder` keeps the training's checkpoints, from which a run that was ended goes on."""
     default = bench.plan.configuration(CONFIGURATION)
     configuration = ARMS[arm].change(default)
     channels, outputs = len(bench.plan.channels), plan_outputs(bench.plan)
-    steps = steps_of(configuration, default, channels, outputs)
+    steps = steps_of(configuration, default, channels, outputs, base_steps)
     task = TrainingTask(
         configuration=configuration,
         channels=channels,

@@ -6,9 +6,11 @@ from hypothesis.extra import numpy as hnp
 
 from autoseg.imaging.changes import Change, apply_change
 from autoseg.imaging.metrics import dice
-from autoseg.imaging.postprocessing import changes_to_try, measure_parts
+from autoseg.imaging.postprocessing import Structure, measure_parts, removals_to_try, structures_of
 
 LARGEST = Change(values=(1,))
+ONE = Structure(values=(1,))
+CORE = Structure(values=(2, 3), otherwise=1)
 
 
 def row(*values):
@@ -42,7 +44,7 @@ def test_holes_are_filled_but_not_what_is_another_structure():
 def test_parts_say_what_each_change_would_do():
     prediction = row(1, 1, 0, 1, 0, 1, 1, 1, 0, 0)
     reference = row(1, 1, 0, 0, 0, 1, 1, 0, 0, 1) == 1
-    parts = measure_parts(prediction, reference, (1,), 1.0)
+    parts = measure_parts(prediction, reference, ONE, 1.0)
     assert parts.sizes.tolist() == [2, 1, 3]
     assert parts.hits.tolist() == [2, 0, 2]
     assert parts.reference_sizes.tolist() == [2, 2, 1]
@@ -52,7 +54,7 @@ def test_parts_say_what_each_change_would_do():
 
 
 def test_a_structure_on_neither_side_has_no_score():
-    parts = measure_parts(row(0, 2), row(0, 0) == 1, (1,), 1.0)
+    parts = measure_parts(row(0, 2), row(0, 0) == 1, ONE, 1.0)
     assert [parts.dice(change) for change in (None, LARGEST, small(1.0))] == [None, None, None]
 
 
@@ -63,7 +65,7 @@ def test_a_structure_on_neither_side_has_no_score():
 )
 @settings(max_examples=60, deadline=None)
 def test_what_the_parts_promise_is_what_the_change_gives(prediction, reference, change):
-    parts = measure_parts(prediction, reference, (1,), 1.5)
+    parts = measure_parts(prediction, reference, ONE, 1.5)
     changed = apply_change(prediction, change, 1.5) == 1
     hits = int((changed & reference).sum())
     assert parts.dice(change) == dice(hits, int(changed.sum()) - hits, int(reference.sum()) - hits)
@@ -72,10 +74,64 @@ def test_what_the_parts_promise_is_what_the_change_gives(prediction, reference, 
 def test_thresholds_come_from_the_references():
     reference = np.zeros((1, 1, 40), dtype=np.bool_)
     reference[0, 0, [0, 2, 3, 5, 6, 7, 8]] = True  # parts of 1, 2 and 4 voxels
-    parts = measure_parts(np.zeros((1, 1, 40), np.uint8), reference, (1,), 10.0)
-    tried = changes_to_try([parts], (1,))
+    parts = measure_parts(np.zeros((1, 1, 40), np.uint8), reference, ONE, 10.0)
+    tried = removals_to_try([parts], ONE)
     assert [change.kind for change in tried] == [*["remove-small"] * 3, "keep-largest"]
     assert [change.minimum_mm3 for change in tried][:3] == pytest.approx([10.0, 11.0, 15.0])
     assert str(tried[3]) == "largest part"
     assert str(Change(kind="fill-holes", values=(1,))) == "holes filled"
     assert str(tried[2]) == "no parts under 15 mm3"
+
+
+# ------------------------------------------------------------------------------------------------- regions
+@pytest.mark.parametrize(
+    ("regions", "otherwise"),
+    [
+        ([(1,), (2,), (7,)], [0, 0, 0]),
+        ([(1, 2, 3), (2, 3), (3,)], [0, 1, 2]),  # BraTS: whole tumour, core, enhancing
+        ([(2, 1, 3), (1, 3), (3,)], [0, 2, 1]),  # what a region is written as comes first
+        ([(1, 2, 3), (2,), (3,)], [0, 1, 1]),  # two beside each other in one
+        ([(1, 2), (3, 4), (4,)], [0, 0, 3]),
+        ([(1, 2), (2, 3), (4,)], [None, None, 0]),  # they share a value: no value says "only without the one"
+        ([(2, 1), (2,)], [0, None]),  # the outer is written as the inner
+        ([(1, 2, 3), (2, 3), (3, 2)], [0, 1, 1]),  # twice the same
+    ],
+)
+def test_the_value_of_a_voxel_without_its_region(regions, otherwise):
+    found = structures_of(regions)
+    assert [None if each is None else each.otherwise for each in found] == otherwise
+    assert [each.values for each in found if each is not None] == [
+        values for values, value in zip(regions, otherwise, strict=True) if value is not None
+    ]
+
+
+def test_what_a_region_loses_stays_in_the_one_around_it():
+    label = row(1, 3, 1, 2, 3, 3, 1, 0)
+    assert apply_change(label, CORE.change("keep-largest"), 1.0)[0, 0].tolist() == [1, 1, 1, 2, 3, 3, 1, 0]
+    assert apply_change(label, CORE.change("remove-small", 4.0), 1.0)[0, 0].tolist() == [1, 1, 1, 1, 1, 1, 1, 0]
+
+
+def test_only_what_the_region_around_holds_is_filled():
+    label = np.full((1, 7, 7), 1, dtype=np.uint8)
+    label[0, 1:6, 1:6] = 3
+    label[0, 2, 2:5] = 1, 2, 0  # of the region around, of this one already, of none
+    filled = apply_change(label, CORE.change("fill-holes"), 1.0)
+    assert filled[0, 2].tolist() == [1, 3, 2, 2, 0, 3, 1]
+    assert (filled == 1).sum() == 24
+
+
+@given(
+    hnp.arrays(np.uint8, (3, 6, 6), elements=st.integers(0, 3)),
+    hnp.arrays(np.bool_, (3, 6, 6)),
+    st.sampled_from(
+        [CORE.change("keep-largest"), CORE.change("remove-small", 3.0), CORE.change("fill-holes"), None],
+    ),
+)
+@settings(max_examples=60, deadline=None)
+def test_what_the_parts_of_a_region_promise_is_what_the_change_gives(prediction, reference, change):
+    parts = measure_parts(prediction, reference, CORE, 1.5)
+    after = prediction if change is None else apply_change(prediction, change, 1.5)
+    changed = np.isin(after, CORE.values)
+    hits = int((changed & reference).sum())
+    assert parts.dice(change) == dice(hits, int(changed.sum()) - hits, int(reference.sum()) - hits)
+    assert np.array_equal(after > 0, prediction > 0)  # the region around stays as it is

@@ -57,6 +57,19 @@ MODELS = [
     ),
     pytest.param((planned(),), {"plan": {"target": "regions"}}, id="regions"),
     pytest.param(
+        (planned(),),
+        {
+            "plan": {"target": "regions"},
+            "record": {
+                "postprocessing": (
+                    Change(values=(300,), otherwise=2),
+                    Change(kind="fill-holes", values=(300,), otherwise=2),
+                )
+            },
+        },
+        id="regions, largest part of one",
+    ),
+    pytest.param(
         (planned(2), planned()),
         {
             "record": {

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -289,6 +290,19 @@ def test_validation_cases_are_scored_with_the_labels_of_the_dataset(tmp_path: Pa
     assert scores.metrics == ("dice", "hd95_mm")
     assert [case.labels[0].hd95_mm for case in scores.cases] == [0.0, 2.0]
     assert read_record(folder / "scores.json", Scores) == scores
+
+
+def test_slices_of_one_stack_count_as_one_patient_in_a_folds_scores(tmp_path: Path) -> None:
+    workspace = workspace_of_masks(tmp_path)
+    dataset = read_record(workspace.dataset, Dataset)
+    cases = tuple(replace(case, group=case.name if case.name != "y" else "Ann") for case in dataset.cases)
+    write_record(workspace.dataset, replace(dataset, cases=cases, stacks=(("x1", "x2", "y"),)))
+    folds = (Fold(train=(), validation=("x1", "x2", "y")),)
+    write_record(workspace.folds, Folds(because="test", folds=folds))
+    for name in ("x1", "x2", "y"):
+        save(workspace.validation("2d", 0) / f"{name}.nii.gz", cube(0))
+    scores = score_validation(workspace, "2d", 0)
+    assert {case.case: case.patient for case in scores.cases} == {"x1": "x1", "x2": "x1", "y": "Ann"}
 
 
 def test_a_prediction_that_is_noise_costs_no_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,19 +1,23 @@
 """Selection on folders of predictions whose scores are known by hand."""
 
 import time
+from dataclasses import replace
 
+import nibabel as nib
 import numpy as np
 import pytest
 
 from autoseg.core.records import read_record, write_record
 from autoseg.core.workspace import Workspace
-from autoseg.datasets.dataset import Case, Fold, Folds
-from autoseg.imaging.changes import Change
+from autoseg.datasets.dataset import Case, Dataset, Fold, Folds
+from autoseg.imaging.changes import Change, apply_change
 from autoseg.imaging.selection import Selection
 from autoseg.reporting.material import gather
 from autoseg.reporting.selection import selection_section
 from autoseg.steps.evaluate import score_validation
 from autoseg.steps.select import AS_IT_IS, choose_configurations, choose_postprocessing, ensembles_of
+from planners.fingerprint import Label
+from planners.plan import Plan
 from planners.planner import make_plan
 from planners.recipe import RECIPES, Budget
 from tests.records import a_dataset
@@ -127,6 +131,84 @@ def test_stray_parts_go_and_then_holes_are_filled_even_where_a_stray_part_lies_i
     assert [change.kind for change in selection.changes] == [first.change.kind, "fill-holes"]
     write_record(workspace.selection, selection)
     assert "Then, of holes. Chosen: holes filled" in selection_section(gather(workspace))
+
+
+@pytest.fixture
+def tumours(tmp_path):
+    """Tumours of three nested regions; predicted with stray parts of each and a hole in the core."""
+    regions = (
+        Label(name="whole", values=(1, 2, 3)),
+        Label(name="core", values=(2, 3)),
+        Label(name="enhancing", values=(3,)),
+    )
+    made = Workspace(tmp_path / "tumours.autoseg")
+    for index, name in enumerate(NAMES):
+        tumour = np.zeros(SHAPE, dtype=np.uint8)
+        tumour[1:10, 1:15, 1:13] = 1
+        tumour[3:9, 4:12, 3:11] = 2
+        tumour[4:6, 6:9, 5:8] = 3
+        found = tumour.copy()
+        found[11, 19, 13 - index % 2 : 15] = 3  # apart from the tumour, and so of no region
+        found[1, 1, 1 : 3 + index % 2] = 3  # in the tumour, apart from the core
+        found[3, 4:6, 3] = 3  # in the core, apart from what enhances
+        found[7, 10, 8 : 9 + index % 2] = 1  # a hole of the core
+        save(tmp_path / "data" / f"{name}.nii.gz", np.zeros(SHAPE, np.float32))
+        save(tmp_path / "data" / f"{name}_seg.nii.gz", tumour)
+        save(made.validation("3d_fullres", 0) / f"{name}.nii.gz", found)
+    cases = tuple(Case(name=n, images=(f"{n}.nii.gz",), references=(f"{n}_seg.nii.gz",), group=n) for n in NAMES)
+    seen = replace(fingerprint(NAMES, 3), labels=regions)
+    seen = replace(seen, cases=tuple(replace(case, label_voxels=(5, 4, 3)) for case in seen.cases))
+    write_record(made.dataset, a_dataset(tmp_path / "data", cases, regions, name="tumours"))
+    write_record(made.fingerprint, seen)
+    write_record(made.plan, make_plan(seen, RECIPES["auto"], Budget(steps=10)))
+    write_record(made.folds, Folds(because="one", folds=(Fold(train=(), validation=NAMES),)))
+    score_validation(made, "3d_fullres", 0)
+    return made
+
+
+def test_regions_lose_stray_parts_to_the_region_around_them_the_outer_first(tumours):
+    assert read_record(tumours.plan, Plan).target == "regions"
+    whole, core, enhancing = choose_postprocessing(tumours, "3d_fullres", [0], None)
+    assert [each.change.otherwise for each in (whole, core, enhancing)] == [0, 1, 2]
+    assert [each.change.values for each in (whole, core, enhancing)] == [(1, 2, 3), (2, 3), (3,)]
+    assert core.fill == Change(kind="fill-holes", values=(2, 3), otherwise=1)
+    assert (whole.fill, enhancing.fill) == (None, None)
+    best = {each.name: each.mean for each in core.filling.candidates}
+    assert best["holes filled"] == pytest.approx(1.0)
+    selection = Selection(
+        folds=(0,),
+        configurations=("3d_fullres",),
+        choice=choose_configurations(tumours, ["3d_fullres"], [0]),
+        postprocessing=(whole, core, enhancing),
+        left_out=(),
+    )
+    for name in NAMES:
+        mended = nib.load(tumours.validation("3d_fullres", 0) / f"{name}.nii.gz").get_fdata().astype(np.uint8)
+        mended = mended.transpose(2, 1, 0)
+        for change in selection.changes:
+            mended = apply_change(mended, change, 3.0)
+        reference = nib.load(tumours.root.parent / "data" / f"{name}_seg.nii.gz").get_fdata().transpose(2, 1, 0)
+        assert np.array_equal(mended, reference)
+
+
+def test_of_regions_that_share_values_none_is_changed(tumours):
+    crossing = (Label(name="one", values=(1, 2)), Label(name="other", values=(2, 3)))
+    plan = replace(read_record(tumours.plan, Plan), labels=crossing)
+    write_record(tumours.plan, plan)
+    assert choose_postprocessing(tumours, "3d_fullres", [0], None) == ()
+
+
+def test_what_overlaps_at_will_is_left_as_it_is(tumours):
+    write_record(tumours.dataset, replace(read_record(tumours.dataset, Dataset), overlapping=True))
+    assert choose_postprocessing(tumours, "3d_fullres", [0], None) == ()
+
+
+def test_removals_stay_chosen_when_the_time_ends_before_the_holes(workspace, monkeypatch):
+    looks = iter([*[0.0] * 6, 2.0])
+    monkeypatch.setattr("autoseg.steps.select.time.monotonic", lambda: next(looks))
+    first, second = choose_postprocessing(workspace, "3d_fullres", [0, 1], 1.0)
+    assert (first.change is not None, first.filling, first.fill) == (True, None, None)
+    assert second.filling is None
 
 
 def test_without_time_nothing_is_chosen(workspace):
