@@ -34,6 +34,16 @@ MOST_BYTES = 15_000_000
 PHONE, DESKTOP = 390, 1280
 LABELS = tuple(Label(name=organ, values=(value,)) for value, organ in enumerate(ORGANS, start=1))
 NAMES = tuple(f"case_{number:03d}" for number in range(CASES))
+ADDRESS = "https://example.org/" + "registry-of-abdominal-scans/" * 8
+"""Wider than a phone, and without a place to break."""
+CARD = f'''
+intended_use = """
+Livers of <b>adults</b> & older children.
+
+A second paragraph."""
+out_of_scope = "<script>document.title = 'taken over'</script>"
+contact = "{ADDRESS}"
+'''
 
 
 def test_chromium_is_there_where_it_must_be() -> None:
@@ -58,6 +68,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
             moved = np.roll(label.array[0], seed if folder.name == "fold_0" else 0, axis=2).astype(np.uint8)
             write_label(folder / f"{name}.nii.gz", moved, root / "data" / "images" / f"{name}.nii.gz")
     write_records(workspace, root / "data", overlap)
+    (workspace.root / "model_card.toml").write_text(CARD, encoding="utf-8")
     return report(workspace)
 
 
@@ -247,6 +258,27 @@ def test_a_table_sorts_by_a_click_on_its_heading(page: Path, chromium: Browser) 
     assert columns[1] == sorted(columns[1], reverse=True)
     assert len(columns[0]) == CASES
     assert columns[0][0] < columns[0][-1]
+
+
+@pytest.mark.parametrize("width", [PHONE, DESKTOP])
+def test_the_card_shows_what_the_user_wrote_as_text_and_within_the_screen(
+    page: Path, chromium: Browser, width: int
+) -> None:
+    opened(chromium, page, width)
+    told = chromium.ask("""[...document.querySelectorAll('#card .own')].map((one) => {
+        let before = one;
+        while (before.tagName !== 'H3') before = before.previousElementSibling;
+        return [one.textContent, one.children.length, one.scrollWidth <= one.clientWidth, before.textContent];
+    })""")
+    assert told == [
+        ["Livers of <b>adults</b> & older children.", 0, True, "Intended use"],
+        ["A second paragraph.", 0, True, "Intended use"],
+        ["<script>document.title = 'taken over'</script>", 0, True, "Not for"],
+        [ADDRESS, 0, True, "Contact and licence"],
+    ]
+    assert chromium.ask("document.title") != "taken over"
+    asked = chromium.ask("document.querySelector('#card > .soft:last-child').textContent")
+    assert asked.startswith("Nobody has written yet about: data, limits, ethics and approvals.")
 
 
 @pytest.mark.parametrize("width", [PHONE, DESKTOP])
